@@ -1,0 +1,167 @@
+// File tree to dump text (composefs-dump(5)): depth-first, names in byte order, a directory before
+// its content. Lines are byte strings and plain ASCII: every other byte is escaped.
+//
+// The dialects differ in what they print, not in what it means: C gives directories their size in
+// the image and hard links all fields; Rust counts link numbers anew and sorts xattrs.
+
+import { type DirectoryPacking, packEntry, packedBytes } from "../erofs/directory-size.ts";
+import {
+  type ByteString,
+  bytesToByteString,
+  type DirectoryNode,
+  type Leaf,
+  S_IFDIR,
+  S_IFMT,
+  sortedNames,
+  type TreeNode,
+  type Xattrs,
+} from "./node.ts";
+
+export interface DumpFormatOptions {
+  /** "c" (default) as composefs-info prints, "rust" as composefs-rs. */
+  readonly dialect?: "c" | "rust";
+}
+
+interface Formatting {
+  readonly rust: boolean;
+  /** Path of each leaf's first name. */
+  readonly leaves: Map<Leaf, ByteString>;
+  readonly names: Map<Leaf, number>;
+}
+
+/** The dump's lines, each with its newline. */
+export function* formatDump(
+  root: DirectoryNode,
+  options: DumpFormatOptions = {},
+): Generator<string> {
+  const rust = options.dialect === "rust";
+  const formatting: Formatting = { rust, leaves: new Map(), names: new Map() };
+  if (rust) countNames(root, formatting.names);
+  yield directoryLine(formatting, "/", root);
+  const stack = [{ path: "", directory: root, names: sortedNames(root), next: 0 }];
+  for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
+    const name = top.names[top.next++];
+    if (name === undefined) {
+      stack.pop();
+      continue;
+    }
+    const node = top.directory.entries.get(name)!;
+    const path = `${top.path}/${name}`;
+    if (node.kind === "directory") {
+      yield directoryLine(formatting, path, node);
+      stack.push({ path, directory: node, names: sortedNames(node), next: 0 });
+    } else {
+      yield leafLine(formatting, path, node);
+    }
+  }
+}
+
+function countNames(root: DirectoryNode, names: Map<Leaf, number>): void {
+  const pending = [root];
+  for (let directory = pending.pop(); directory !== undefined; directory = pending.pop()) {
+    for (const node of directory.entries.values()) {
+      if (node.kind === "directory") pending.push(node);
+      else names.set(node, (names.get(node) ?? 0) + 1);
+    }
+  }
+}
+
+function directoryLine(formatting: Formatting, path: ByteString, node: DirectoryNode): string {
+  let nlink = 2;
+  for (const child of node.entries.values()) if (child.kind === "directory") nlink += 1;
+  const size = formatting.rust ? 0 : directorySize(node, path === "/");
+  const mode = S_IFDIR | (node.mode & ~S_IFMT);
+  const numbers = `${size} ${mode.toString(8)} ${nlink} ${ownerAndTime(node, 0)}`;
+  return `${escapeField(path)} ${numbers} - - -${formatXattrs(formatting, node.xattrs)}\n`;
+}
+
+/** Size in an image of version 0 or 1, where the root also has entries 00..ff. */
+function directorySize(node: DirectoryNode, isRoot: boolean): number {
+  const packing: DirectoryPacking = { blocks: 0, usedBytes: 0 };
+  const names = new Set([...node.entries.keys(), ".", ".."]);
+  if (isRoot) for (let i = 0; i < 256; i++) names.add(i.toString(16).padStart(2, "0"));
+  for (const name of [...names].sort()) packEntry(packing, name.length);
+  return packedBytes(packing);
+}
+
+function ownerAndTime(node: TreeNode, rdev: number): string {
+  return `${node.uid} ${node.gid} ${rdev} ${node.mtimeSec}.${node.mtimeNsec}`;
+}
+
+function leafLine(formatting: Formatting, path: ByteString, leaf: Leaf): string {
+  const first = formatting.leaves.get(leaf);
+  if (first !== undefined) return linkLine(formatting, path, leaf, first);
+  formatting.leaves.set(leaf, path);
+  const nlink = formatting.rust ? formatting.names.get(leaf)! : leaf.nlink;
+  const numbers = `${leaf.mode.toString(8)} ${nlink} ${ownerAndTime(leaf, rdevOf(leaf))}`;
+  const xattrs = formatXattrs(formatting, leaf.xattrs);
+  return `${escapeField(path)} ${sizeOf(leaf)} ${numbers} ${dataFields(leaf)}${xattrs}\n`;
+}
+
+function linkLine(
+  formatting: Formatting,
+  path: ByteString,
+  leaf: Leaf,
+  target: ByteString,
+): string {
+  if (formatting.rust) {
+    return `${escapeField(path)} 0 @120000 - - - - 0.0 ${escapeField(target)} - -\n`;
+  }
+  const numbers = `@${leaf.mode.toString(8)} ${leaf.nlink} ${ownerAndTime(leaf, rdevOf(leaf))}`;
+  const data = dataFields(leaf);
+  const rest = data.slice(data.indexOf(" "));
+  const xattrs = formatXattrs(formatting, leaf.xattrs);
+  return `${escapeField(path)} ${sizeOf(leaf)} ${numbers} ${escapeField(target)}${rest}${xattrs}\n`;
+}
+
+function rdevOf(leaf: Leaf): number {
+  return leaf.kind === "special" ? leaf.rdev : 0;
+}
+
+function sizeOf(leaf: Leaf): number {
+  if (leaf.kind === "symlink") return leaf.target.length;
+  if (leaf.kind === "special") return 0;
+  return leaf.content.kind === "inline" ? leaf.content.bytes.length : leaf.content.sizeBytes;
+}
+
+/** PAYLOAD CONTENT DIGEST */
+function dataFields(leaf: Leaf): string {
+  if (leaf.kind === "symlink") return `${escapeField(leaf.target)} - -`;
+  if (leaf.kind === "special") return "- - -";
+  const { content } = leaf;
+  if (content.kind === "inline") return `- ${escapeField(bytesToByteString(content.bytes))} -`;
+  return `${escapeField(content.payload ?? "")} - ${content.digest ?? "-"}`;
+}
+
+function formatXattrs({ rust }: Formatting, xattrs: Xattrs): string {
+  if (xattrs.size === 0) return "";
+  const names = [...xattrs.keys()];
+  if (rust) names.sort();
+  let text = "";
+  for (const name of names) {
+    const value = bytesToByteString(xattrs.get(name)!);
+    text += ` ${escapeXattr(name)}=${escapeXattr(value)}`;
+  }
+  return text;
+}
+
+const SHORT: Readonly<Record<string, string>> = {
+  "\\": "\\\\",
+  "\n": "\\n",
+  "\r": "\\r",
+  "\t": "\\t",
+};
+
+function escapeByte(char: string): string {
+  return SHORT[char] ?? `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`;
+}
+
+function escapeField(text: ByteString): string {
+  if (text === "") return "-";
+  if (text === "-") return "\\x2d";
+  return text.replace(/[^\x21-\x5b\x5d-\x7e]/g, escapeByte);
+}
+
+function escapeXattr(text: ByteString): string {
+  return text.replace(/[^\x21-\x3c\x3e-\x5b\x5d-\x7e]/g, escapeByte);
+}
