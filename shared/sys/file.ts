@@ -1,0 +1,139 @@
+// Opening, reading and writing files. Every descriptor is close-on-exec.
+
+import { FormatError } from "../error.ts";
+import { LOCK, O } from "./constants.ts";
+import { ERRNO } from "./errno.ts";
+import { type Dir, dirNumber, Fd, type Path } from "./fd.ts";
+import { attempt, attemptSyscall } from "./libc.ts";
+import { checkFd, checkPath, cstring, describeFd } from "./path.ts";
+import { fstat } from "./stat.ts";
+
+const COPY_CHUNK_BYTES = 1 << 20;
+
+/** openat(2). `mode` counts for CREAT and TMPFILE and is subject to the umask. */
+export function openat(dir: Dir, path: Path, flags: number, mode = 0): Fd {
+  const result = attempt("openat", dirNumber(dir), cstring(path), flags | O.CLOEXEC, mode);
+  return new Fd(checkPath("openat", result, dir, path));
+}
+
+/** As `openat`, but null when nothing has that name (ENOENT). */
+export function openatIfExists(dir: Dir, path: Path, flags: number): Fd | null {
+  const result = attempt("openat", dirNumber(dir), cstring(path), flags | O.CLOEXEC, 0);
+  if (result === -ERRNO.get("ENOENT")!) return null;
+  return new Fd(checkPath("openat", result, dir, path));
+}
+
+/** A new read-only description of the same file, even of one without a name; needs /proc. */
+export function reopenReadOnly(fd: Fd): Fd {
+  return openat(null, `/proc/self/fd/${fd.number}`, O.RDONLY);
+}
+
+/** read(2): bytes read, 0 at the end. */
+export function read(fd: Fd, buffer: Uint8Array): number {
+  return checkFd("read", attempt("read", fd.number, buffer, buffer.length), fd);
+}
+
+/** pread(2): bytes read at `offset`, 0 at the end. */
+export function pread(fd: Fd, buffer: Uint8Array, offset: number): number {
+  return checkFd("pread", attempt("pread", fd.number, buffer, buffer.length, offset), fd);
+}
+
+/** write(2) until everything is written. */
+export function writeAll(fd: Fd, bytes: Uint8Array): void {
+  let rest = bytes;
+  while (rest.length > 0) {
+    const count = checkFd("write", attempt("write", fd.number, rest, rest.length), fd);
+    rest = rest.subarray(count);
+  }
+}
+
+/** Reads from the current position to the end; FormatError("limit") beyond `limitBytes`. */
+export function readAll(fd: Fd, limitBytes: number): Uint8Array {
+  const expected = Math.min(fstat(fd).sizeBytes, limitBytes);
+  // One byte more than expected, so that the end is seen without growing.
+  let buffer = new Uint8Array(Math.max(expected + 1, 4096));
+  let length = 0;
+  for (;;) {
+    const count = read(fd, buffer.subarray(length));
+    if (count === 0) return buffer.subarray(0, length);
+    length += count;
+    if (length > limitBytes) {
+      throw new FormatError("limit", `"${describeFd(fd)}" is larger than ${limitBytes} bytes`, {
+        path: describeFd(fd),
+      });
+    }
+    if (length === buffer.length) {
+      const larger = new Uint8Array(buffer.length * 2);
+      larger.set(buffer);
+      buffer = larger;
+    }
+  }
+}
+
+export function ftruncate(fd: Fd, sizeBytes: number): void {
+  checkFd("ftruncate", attempt("ftruncate", fd.number, sizeBytes), fd);
+}
+
+/** fsync(2): content and metadata of this file or directory are on the disk afterwards. */
+export function fsync(fd: Fd): void {
+  checkFd("fsync", attempt("fsync", fd.number), fd);
+}
+
+/** syncfs(2): everything of the file system that holds `fd` is written. */
+export function syncfs(fd: Fd): void {
+  checkFd("syncfs", attempt("syncfs", fd.number), fd);
+}
+
+/**
+ * Copies up to `length` bytes between the current positions, in the kernel where it can; returns the
+ * count, which is smaller only at the end of the input.
+ */
+export function copyFileRange(input: Fd, output: Fd, length: number): number {
+  let done = 0;
+  while (done < length) {
+    const step = Math.min(length - done, 1 << 30);
+    const count = attemptSyscall(
+      "copy_file_range",
+      input.number,
+      null,
+      output.number,
+      null,
+      step,
+      null,
+    );
+    if (count < 0 && !CANNOT_COPY.has(-count)) checkFd("copy_file_range", count, output);
+    // Zero is the end, or a file of /proc or /sys that only read(2) can tell.
+    if (count <= 0) return done + copyByHand(input, output, length - done);
+    done += count;
+  }
+  return done;
+}
+/** Different or special file systems, and kernels without the call. */
+const CANNOT_COPY = new Set(
+  ["EXDEV", "EINVAL", "EOPNOTSUPP", "ENOSYS", "EBADF"].map((name) => ERRNO.get(name)!),
+);
+
+function copyByHand(input: Fd, output: Fd, length: number): number {
+  const buffer = new Uint8Array(Math.min(COPY_CHUNK_BYTES, length));
+  let done = 0;
+  while (done < length) {
+    const count = read(input, buffer.subarray(0, Math.min(buffer.length, length - done)));
+    if (count === 0) break;
+    writeAll(output, buffer.subarray(0, count));
+    done += count;
+  }
+  return done;
+}
+
+/** flock(2). False only when `wait` is false and somebody else holds a conflicting lock. */
+export function flock(
+  fd: Fd,
+  operation: "shared" | "exclusive" | "unlock",
+  options: { readonly wait: boolean },
+): boolean {
+  const flag = { shared: LOCK.SH, exclusive: LOCK.EX, unlock: LOCK.UN }[operation];
+  const result = attempt("flock", fd.number, options.wait ? flag : flag | LOCK.NB);
+  if (result === -ERRNO.get("EAGAIN")!) return false;
+  checkFd("flock", result, fd);
+  return true;
+}

@@ -1,0 +1,45 @@
+// System call numbers of the calls made through syscall(2). The table is compared with the kernel's
+// headers in headers.test.ts. arm64 uses the generic table (asm-generic/unistd.h).
+
+import { UnsupportedError } from "../error.ts";
+
+export const SYSCALL_NUMBERS = {
+  x64: {
+    copy_file_range: 326,
+    fsconfig: 431,
+    fsmount: 432,
+    fsopen: 430,
+    getdents64: 217,
+    mknodat: 259,
+    mount_setattr: 442,
+    move_mount: 429,
+    open_tree: 428,
+    renameat2: 316,
+    statx: 332,
+  },
+  arm64: {
+    copy_file_range: 285,
+    fsconfig: 431,
+    fsmount: 432,
+    fsopen: 430,
+    getdents64: 61,
+    mknodat: 33,
+    mount_setattr: 442,
+    move_mount: 429,
+    open_tree: 428,
+    renameat2: 276,
+    statx: 291,
+  },
+} as const;
+
+export type SyscallName = keyof (typeof SYSCALL_NUMBERS)["x64"];
+
+const numbers =
+  process.arch === "x64" || process.arch === "arm64" ? SYSCALL_NUMBERS[process.arch] : null;
+
+export function syscallNumber(name: SyscallName): number {
+  if (numbers === null) {
+    throw new UnsupportedError("architecture", `Cannot make system calls on "${process.arch}"`);
+  }
+  return numbers[name];
+}
