@@ -1,0 +1,61 @@
+// Replacing a file in one step: the name stands for the old content or the new, also after a power cut.
+//
+// Order: new content into a temporary file -> mode -> fsync it -> rename -> fsync the directory. On vfat
+// the temporary file has a name, and between rename and the end come fsync of the file again (its
+// directory entry moved) and syncfs; see durable.ts. This is the only place that writes files that matter.
+
+import { fchmod } from "../sys/attributes.ts";
+import { O } from "../sys/constants.ts";
+import { openDirectory } from "../sys/directory.ts";
+import type { Dir, Fd } from "../sys/fd.ts";
+import { copyFileRange, fsync, openat, writeAll } from "../sys/file.ts";
+import { isFat, syncDirectory } from "./durable.ts";
+import { explainNoSpace } from "./no-space.ts";
+import { TemporaryFile } from "./temporary-file.ts";
+
+export interface WriteOptions {
+  /** Exact, not subject to the umask; vfat has its own ideas and keeps them. */
+  readonly mode: number;
+  /** Default true. False only where losing the file in a power cut does not matter, as on /run. */
+  readonly sync?: boolean;
+}
+
+/** Writes `bytes` to `path`, creating or replacing it. StateError("no-space") when the disk is full. */
+export function writeFileAtomic(
+  dir: Dir,
+  path: string,
+  bytes: Uint8Array,
+  options: WriteOptions,
+): void {
+  replaceFile(dir, path, options, (fd) => writeAll(fd, bytes));
+}
+
+/** As `writeFileAtomic`, with the content of the file `from` (absolute path). */
+export function copyFileAtomic(from: string, dir: Dir, path: string, options: WriteOptions): void {
+  using source = openat(null, from, O.RDONLY);
+  replaceFile(dir, path, options, (fd) => copyFileRange(source, fd, Number.MAX_SAFE_INTEGER));
+}
+
+function replaceFile(dir: Dir, path: string, options: WriteOptions, fill: (fd: Fd) => void): void {
+  const slash = path.lastIndexOf("/");
+  const name = path.slice(slash + 1);
+  using parent = openDirectory(dir, slash < 0 ? "." : path.slice(0, slash + 1));
+  const fat = isFat(parent);
+  try {
+    using file = new TemporaryFile(parent, {
+      parent: ".",
+      prefix: `.${name.slice(0, 64)}.partial-`,
+      mode: options.mode,
+      named: fat,
+    });
+    fill(file.fd);
+    if (!fat) fchmod(file.fd, options.mode);
+    if (options.sync !== false) fsync(file.fd);
+    file.replace(name);
+    if (options.sync === false) return;
+    if (fat) fsync(file.fd);
+    syncDirectory(parent);
+  } catch (error) {
+    throw explainNoSpace(error, `file "${path}"`);
+  }
+}
