@@ -1,0 +1,220 @@
+// Garbage collection (composefs-rs.md 1.7): what no root reaches is removed.
+//
+// Roots: every reference, and the names the caller gives. An image keeps itself and the objects its
+// files name; a stream keeps itself, its objects, the objects of its named references, and recurses into
+// those that are streams of this repository.
+// Order, so that an interruption never leaves a name for something half removed: read everything (a
+// root that cannot be read stops it before anything is removed) -> dead links, synced -> dead objects.
+// Under the exclusive lock nobody else writes, so temporary files found then are leftovers of a crash.
+
+import { IntegrityError } from "../error.ts";
+import { collectObjects } from "../format/erofs/reader.ts";
+import { readSplitStreamRefs } from "../format/splitstream/reader.ts";
+import { O } from "../sys/constants.ts";
+import { readDirectory } from "../sys/directory.ts";
+import type { Fd } from "../sys/fd.ts";
+import { openatIfExists } from "../sys/file.ts";
+import { readlinkat, unlinkat } from "../sys/link.ts";
+import { fstatat } from "../sys/stat.ts";
+import { SYMLINK_PREFIX } from "../txn/symlink.ts";
+import { type Category, parseObjectLink, syncDirectory } from "./links.ts";
+import { hasObject, readObject, TEMPORARY_PREFIX } from "./objects.ts";
+import { listRefs, removeRef } from "./refs.ts";
+import { lockRepository, META_PREFIX, type Repository, requireWritable } from "./repository.ts";
+
+/** Bounds on what is read into memory; real ones are a hundred times smaller. */
+const IMAGE_LIMIT_BYTES = 1 << 30;
+const STREAM_LIMIT_BYTES = 1 << 30;
+
+export interface GarbageReport {
+  readonly objectsRemoved: number;
+  readonly objectsBytes: number;
+  readonly imagesPruned: number;
+  readonly streamsPruned: number;
+}
+
+/**
+ * Removes what neither a reference nor `roots` (names of images or streams, e.g. deployment ids)
+ * reaches; with `dryRun` only counts. Waits for other users of the repository. Throws before removing
+ * anything when a root is damaged.
+ */
+export function collectGarbage(
+  repo: Repository,
+  options: { readonly roots: readonly string[]; readonly dryRun: boolean },
+): GarbageReport {
+  if (options.dryRun) return collect(repo, options.roots, true);
+  requireWritable(repo);
+  lockRepository(repo.dir, repo.path, "exclusive");
+  try {
+    return collect(repo, options.roots, false);
+  } finally {
+    lockRepository(repo.dir, repo.path, "shared");
+  }
+}
+
+/** First-level names of a category and the objects they stand for. */
+type Entries = ReadonlyMap<string, string>;
+
+function collect(repo: Repository, roots: readonly string[], dryRun: boolean): GarbageReport {
+  const images = listEntries(repo, "images");
+  const streams = listEntries(repo, "streams");
+  const live = new Set<string>();
+  const imageRoots = [...rootNames(repo, "images", roots, images)].map((name) => images.get(name)!);
+  const naked = nakedImages(repo, roots, images, streams);
+  for (const digest of new Set([...imageRoots, ...naked])) addImage(repo, digest, live);
+  addStreams(repo, streams, rootNames(repo, "streams", roots, streams), live);
+
+  const imagesPruned = pruneEntries(repo, "images", images, live, dryRun);
+  const streamsPruned = pruneEntries(repo, "streams", streams, live, dryRun);
+  if (!dryRun) removeLeftovers(repo);
+  return { ...removeObjects(repo, live, dryRun), imagesPruned, streamsPruned };
+}
+
+function listEntries(repo: Repository, category: Category): Entries {
+  const entries = new Map<string, string>();
+  using fd = openatIfExists(repo.dir, category, O.RDONLY | O.DIRECTORY | O.NOFOLLOW);
+  if (fd === null) return entries;
+  for (const { name, type } of readDirectory(fd)) {
+    if (type !== "symlink" && type !== "unknown") continue;
+    const text = Buffer.from(name).toString("utf8");
+    if (text !== "refs") entries.set(text, parseObjectLink(repo, readlinkat(fd, name)));
+  }
+  return entries;
+}
+
+function rootNames(
+  repo: Repository,
+  category: Category,
+  roots: readonly string[],
+  entries: Entries,
+): Set<string> {
+  const referred = listRefs(repo, category).map(({ target }) => target);
+  return new Set([...roots, ...referred].filter((name) => entries.has(name)));
+}
+
+/** Deployments whose images/ link got lost: still a reason to keep everything they need. */
+function nakedImages(
+  repo: Repository,
+  roots: readonly string[],
+  images: Entries,
+  streams: Entries,
+): string[] {
+  const length = repo.algorithm === "sha256" ? 64 : 128;
+  return roots.filter(
+    (name) =>
+      !images.has(name) &&
+      !streams.has(name) &&
+      name.length === length &&
+      /^[0-9a-f]+$/.test(name) &&
+      hasObject(repo, name),
+  );
+}
+
+function addImage(repo: Repository, digest: string, live: Set<string>): void {
+  const bytes = readRoot("image", digest, () => readObject(repo, digest, IMAGE_LIMIT_BYTES));
+  for (const object of readRoot("image", digest, () => collectObjects(bytes))) live.add(object);
+  live.add(digest);
+}
+
+function addStreams(
+  repo: Repository,
+  streams: Entries,
+  roots: ReadonlySet<string>,
+  live: Set<string>,
+): void {
+  const isStream = new Set(streams.values());
+  const queue = [...roots].map((name) => streams.get(name)!);
+  const seen = new Set(queue);
+  for (const digest of queue) {
+    live.add(digest);
+    const refs = readRoot("stream", digest, () =>
+      readSplitStreamRefs(readObject(repo, digest, STREAM_LIMIT_BYTES)),
+    );
+    for (const object of refs.objectRefs) live.add(object);
+    for (const named of refs.namedRefs.values()) {
+      live.add(named);
+      if (!isStream.has(named) || seen.has(named)) continue;
+      seen.add(named);
+      queue.push(named);
+    }
+  }
+}
+
+/** A root that cannot be read stops the collection: nobody knows what it keeps alive. */
+function readRoot<T>(what: string, digest: string, action: () => T): T {
+  try {
+    return action();
+  } catch (cause) {
+    throw new IntegrityError(
+      "digest-mismatch",
+      `Cannot collect garbage: ${what} "${digest}", which is in use, cannot be read`,
+      { digest },
+      { cause },
+    );
+  }
+}
+
+/** Removes links whose object goes or is gone, then references to such links. Synced. */
+function pruneEntries(
+  repo: Repository,
+  category: Category,
+  entries: Entries,
+  live: ReadonlySet<string>,
+  dryRun: boolean,
+): number {
+  const dead = [...entries].filter(([, digest]) => !live.has(digest) || !hasObject(repo, digest));
+  const names = new Set(dead.map(([name]) => name));
+  if (dryRun) return names.size;
+  for (const { name, target } of listRefs(repo, category)) {
+    if (!entries.has(target) || names.has(target)) removeRef(repo, category, name);
+  }
+  for (const name of names) unlinkat(repo.dir, `${category}/${name}`);
+  if (names.size > 0) syncDirectory(repo, category);
+  return names.size;
+}
+
+function removeObjects(
+  repo: Repository,
+  live: ReadonlySet<string>,
+  dryRun: boolean,
+): { objectsRemoved: number; objectsBytes: number } {
+  let objectsRemoved = 0;
+  let objectsBytes = 0;
+  const length = repo.algorithm === "sha256" ? 62 : 126;
+  for (const [directory, prefix] of objectDirectories(repo)) {
+    using fd = directory;
+    for (const { name } of readDirectory(fd)) {
+      const rest = Buffer.from(name).toString("latin1");
+      // What is not named as an object is not ours to remove.
+      if (rest.length !== length || !/^[0-9a-f]+$/.test(rest) || live.has(prefix + rest)) continue;
+      objectsRemoved += 1;
+      objectsBytes += fstatat(fd, name).sizeBytes;
+      if (!dryRun) unlinkat(fd, name);
+    }
+  }
+  return { objectsRemoved, objectsBytes };
+}
+
+function* objectDirectories(repo: Repository): Generator<[Fd, string]> {
+  for (let index = 0; index < 256; index++) {
+    const prefix = index.toString(16).padStart(2, "0");
+    const flags = O.RDONLY | O.DIRECTORY | O.NOFOLLOW;
+    const fd = openatIfExists(repo.dir, `objects/${prefix}`, flags);
+    if (fd !== null) yield [fd, prefix];
+  }
+}
+
+/** Temporary files of writers that died (also of composefs-rs: the names are the same). */
+function removeLeftovers(repo: Repository): void {
+  for (const [path, prefix] of [
+    ["objects", TEMPORARY_PREFIX],
+    [".", SYMLINK_PREFIX],
+    [".", META_PREFIX],
+  ] as const) {
+    using fd = openatIfExists(repo.dir, path, O.RDONLY | O.DIRECTORY | O.NOFOLLOW);
+    if (fd === null) continue;
+    for (const { name } of readDirectory(fd)) {
+      if (Buffer.from(name).toString("latin1").startsWith(prefix)) unlinkat(fd, name);
+    }
+  }
+}
