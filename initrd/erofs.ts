@@ -1,0 +1,67 @@
+// Mounting an EROFS image that is a file: directly (Linux 6.12), else through a loop device.
+
+import { isErrno } from "../shared/error.ts";
+import { S_IFCHR } from "../shared/format/tree/node.ts";
+import { MOUNT_ATTR } from "../shared/sys/constants.ts";
+import type { Fd } from "../shared/sys/fd.ts";
+import { mknodat } from "../shared/sys/link.ts";
+import { attachLoop } from "../shared/sys/loop.ts";
+import {
+  fsconfigCreate,
+  fsconfigFlag,
+  fsconfigString,
+  fsmount,
+  fsopen,
+} from "../shared/sys/mount.ts";
+import { type KernelFeatures, missingFileSystem } from "./kernel-features.ts";
+
+interface ErofsMount {
+  /** Detached and read-only. */
+  readonly mount: Fd;
+  readonly backing: KernelFeatures["erofs"];
+}
+
+/** Character device 10:237, in the kernel's encoding. */
+const LOOP_CONTROL_RDEV = (10 << 8) | 237;
+
+export function mountErofs(image: Fd, backing: KernelFeatures["erofs"]): ErofsMount {
+  if (backing === "file") {
+    try {
+      return { mount: mountSource(`/proc/self/fd/${image.number}`), backing };
+    } catch (error) {
+      // What the kernel says when it wants a block device: too old, or built without it.
+      if (!isErrno(error, "ENOTBLK")) throw error;
+    }
+  }
+  const loop = attachImage(image);
+  using _device = loop.fd;
+  return { mount: mountSource(loop.device), backing: "loop" };
+}
+
+function mountSource(source: string): Fd {
+  using context = openErofs();
+  fsconfigFlag(context, "ro");
+  fsconfigString(context, "source", source);
+  fsconfigCreate(context);
+  return fsmount(context, MOUNT_ATTR.RDONLY | MOUNT_ATTR.NODEV);
+}
+
+function openErofs(): Fd {
+  try {
+    return fsopen("erofs");
+  } catch (cause) {
+    if (!isErrno(cause, "ENODEV")) throw cause;
+    throw missingFileSystem("erofs", cause);
+  }
+}
+
+/** Opening the control device loads the loop module, but until then nobody has made its node. */
+function attachImage(image: Fd): ReturnType<typeof attachLoop> {
+  try {
+    return attachLoop(image);
+  } catch (error) {
+    if (!isErrno(error, "ENOENT")) throw error;
+    mknodat(null, "/dev/loop-control", S_IFCHR | 0o600, LOOP_CONTROL_RDEV);
+    return attachLoop(image);
+  }
+}

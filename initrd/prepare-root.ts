@@ -1,0 +1,143 @@
+// The whole job, top to bottom: settings, which root, may it, mount, state, hand over.
+//
+// Everything here is synchronous: mounts and namespaces belong to this one thread.
+
+import { describeError, isErrno, StateError } from "../shared/error.ts";
+import { MS, O } from "../shared/sys/constants.ts";
+import type { Fd } from "../shared/sys/fd.ts";
+import { openat, openatIfExists, readAll } from "../shared/sys/file.ts";
+import { mount } from "../shared/sys/mount.ts";
+import { fstat, fstatatIfExists, fstatfs } from "../shared/sys/stat.ts";
+import { type BootParameters, parseBootParameters } from "./boot-parameters.ts";
+import { readFirstProgram } from "./first-program.ts";
+import { type KernelFeatures, probeKernel } from "./kernel-features.ts";
+import { describePlan, type MountPlan, planMounts } from "./mount-plan.ts";
+import { checkStateDir, type MountedRoot, mountRoot, type RootBase } from "./mount-root.ts";
+import type { Options } from "./options.ts";
+import { openRootImage, shortId } from "./root-image.ts";
+import { DEFAULT_SETTINGS, parseSettings, type Settings } from "./settings.ts";
+import { linkVolatileRoot } from "./volatile-root.ts";
+
+export interface Outcome {
+  /** null: this is no composefs boot, and nothing was done. */
+  readonly id: string | null;
+  /** What was decided, for the journal. */
+  readonly text: string;
+  /** Not worth refusing for, but somebody should know. */
+  readonly warnings: readonly string[];
+}
+
+/** In an initramfs a root without a first program is refused, and systemd is told about the disk. */
+export interface Surroundings {
+  readonly early: boolean;
+  readonly probe?: () => KernelFeatures;
+}
+
+const CONFIG_LIMIT_BYTES = 1 << 20;
+const CMDLINE_LIMIT_BYTES = 1 << 16;
+
+/** Throws for every refusal; then nothing was attached. */
+export function prepareRoot(options: Options, surroundings: Surroundings): Outcome {
+  const settings = readSettings(options.config);
+  const parameters = parseBootParameters(options.cmdline ?? readCmdline());
+  using sysroot = openSysroot(options.sysroot);
+  if (parameters.composefs.length === 0) return withoutKarg(parameters, sysroot);
+
+  const started = performance.now();
+  using image = openRootImage(sysroot, options.sysroot, parameters.composefs);
+  const checked = performance.now();
+  const plan = planMounts(image.karg.digest, settings, parameters.volatile);
+  checkStateDir(sysroot, plan);
+  const warnings = plan.needsWritableState ? makeWritable(sysroot, options.sysroot) : [];
+  stopPropagation(sysroot, options.sysroot);
+  const base: RootBase =
+    options.rootFs === null
+      ? { kind: "image", image }
+      : { kind: "directory", path: options.rootFs };
+  const features = (surroundings.probe ?? probeKernel)();
+  using mounted = mountRoot(base, plan, sysroot, features, options.run);
+  const assembled = performance.now();
+  readFirstProgram(mounted.root, parameters.init, !surroundings.early);
+  if (surroundings.early) linkVolatileRoot(sysroot, options.sysroot, options.run);
+  mounted.attach(options.target ?? options.sysroot);
+  const phases = describePhases({
+    image: checked - started,
+    mounts: assembled - checked,
+    init: performance.now() - assembled,
+  });
+  const text = `${describe(plan, image.enforced, mounted)} ${phases}`;
+  return { id: plan.id, text, warnings };
+}
+
+function readSettings(path: string): Settings {
+  using file = path === "" ? null : openatIfExists(null, path, O.RDONLY);
+  if (file === null) return DEFAULT_SETTINGS;
+  return parseSettings(Buffer.from(readAll(file, CONFIG_LIMIT_BYTES)).toString("utf8"), path);
+}
+
+function readCmdline(): string {
+  using file = openat(null, "/proc/cmdline", O.RDONLY);
+  return Buffer.from(readAll(file, CMDLINE_LIMIT_BYTES)).toString("utf8").trim();
+}
+
+function openSysroot(path: string): Fd {
+  try {
+    return openat(null, path, O.PATH | O.DIRECTORY);
+  } catch (cause) {
+    if (!isErrno(cause, "ENOENT", "ENOTDIR")) throw cause;
+    throw new StateError(
+      "missing",
+      `The root disk is not mounted: there is no directory "${path}"; check root= on the kernel command line`,
+      {},
+      { cause },
+    );
+  }
+}
+
+/** The same initramfs also starts ordinary systems and ostree; only an image-only disk is refused. */
+function withoutKarg(parameters: BootParameters, sysroot: Fd): Outcome {
+  const isSystem = ["usr/lib/os-release", "etc/os-release"].some(
+    (path) => fstatatIfExists(sysroot, path) !== null,
+  );
+  if (!isSystem && !parameters.ostree) {
+    throw new StateError(
+      "missing",
+      'No composefs= on the kernel command line, so nothing says which deployment to start: choose another boot entry, or add "composefs=<id>" (the ids are the names in state/deploy on the root disk)',
+    );
+  }
+  const reason = parameters.ostree ? "ostree= is given" : "the root disk holds an ordinary system";
+  return { id: null, text: `nothing to do: no composefs=, and ${reason}`, warnings: [] };
+}
+
+/** With "ro" on the command line the whole file system is read-only, and /etc and /var would stay so. */
+function makeWritable(sysroot: Fd, path: string): string[] {
+  if (!fstatfs(sysroot).readOnly) return [];
+  try {
+    mount(null, path, null, MS.REMOUNT, null);
+    return [];
+  } catch (error) {
+    if (!isErrno(error, "EROFS", "EACCES", "EPERM", "EINVAL")) throw error;
+    return [
+      `the root disk cannot be made writable, so /etc and /var are read-only: ${describeError(error)}`,
+    ];
+  }
+}
+
+/**
+ * Copies of one shared mount hear of each other's mounts: whatever is mounted in /var later would
+ * appear in /sysroot as well, and the new root itself on its own /sysroot.
+ */
+function stopPropagation(sysroot: Fd, path: string): void {
+  if (fstat(sysroot).isMountRoot) mount(null, path, null, MS.PRIVATE, null);
+}
+
+function describe(plan: MountPlan, enforced: boolean, mounted: MountedRoot): string {
+  const verity = enforced ? "require" : "off";
+  return `mounted composefs:${shortId(plan.id)} verity=${verity} ${describePlan(plan)} erofs=${mounted.erofs}`;
+}
+
+/** Where the time went: reading the image, mounting, reading the first program. */
+function describePhases(phasesMs: Readonly<Record<string, number>>): string {
+  const parts = Object.entries(phasesMs).map(([name, ms]) => `${name}=${Math.round(ms)}ms`);
+  return parts.join(" ");
+}
