@@ -1,0 +1,50 @@
+#!/bin/bash
+# dracut module "bootc": puts prepare-root into an initramfs that starts with systemd.
+# Named as bootc's own module, so that images which ask for that one get this one.
+
+# called by dracut
+check() {
+    require_binaries /usr/lib/bootc/prepare-root || return 1
+    # Only when asked for: dracut.conf.d/60-bootc-ts.conf does.
+    return 255
+}
+
+# called by dracut
+depends() {
+    echo systemd-initrd systemd-modules-load
+}
+
+# called by dracut
+installkernel() {
+    local _module _list=/usr/lib/modules-load.d/bootc.conf
+
+    hostonly='' instmods erofs overlay loop ext4 vfat nls_ascii nls_cp437 nls_iso8859-1
+
+    # fs-verity keeps the hash implementation that it finds at its first use: the fast ones must be
+    # loaded before. Which of them are modules depends on kernel and architecture, and naming one
+    # that is missing would fail systemd-modules-load.service.
+    mkdir -p "$initdir${_list%/*}"
+    for _module in sha512-ssse3 sha256-ssse3 sha512-ce sha2-ce sha512-arm64 sha256-arm64; do
+        check_kernel_module "$_module" || continue
+        hostonly='' instmods "$_module"
+        echo "$_module" >> "$initdir$_list"
+    done
+}
+
+# called by dracut
+install() {
+    local _unit=prepare-root.service
+
+    # A symlink to /usr/bin/bootc; dracut takes both, and the libraries.
+    inst_binary /usr/lib/bootc/prepare-root
+    inst_script "$moddir/prepare-root-failed.sh" /usr/lib/bootc/prepare-root-failed
+    inst_multiple -o /usr/lib/composefs/setup-root-conf.toml sleep systemctl
+
+    inst_simple "$moddir/$_unit" "$systemdsystemunitdir/$_unit"
+    # The name that bootc's unit has, for drop-ins and scripts.
+    ln -sfn "$_unit" "$initdir$systemdsystemunitdir/bootc-root-setup.service"
+    $SYSTEMCTL -q --root "$initdir" add-requires initrd-root-fs.target "$_unit"
+
+    inst_simple "$moddir/no-volatile-root.conf" \
+        "$systemdsystemunitdir/systemd-volatile-root.service.d/10-bootc.conf"
+}

@@ -1,0 +1,42 @@
+#!/bin/sh
+# ExecStopPost= of prepare-root.service: after a refusal the machine starts again, so that boot
+# counting or a person far away can choose another entry (docs/decisions/0002-refusal-reboots.md).
+#
+#   rd.shell, rd.break=…   no restart: dracut's emergency shell comes, as after other failures
+#   rd.emergency=poweroff  (or halt) instead of a restart
+#
+# Arguments, for tests only: another /proc/cmdline, another console, another systemctl, the delay.
+
+[ "${SERVICE_RESULT:-success}" = success ] && exit 0
+
+cmdline=${1:-/proc/cmdline}
+console=${2:-/dev/console}
+systemctl=${3:-systemctl}
+delay=${4:-5}
+
+shell=no
+action=reboot
+break=no
+set -f
+# shellcheck disable=SC2013 # words are what is wanted
+for word in $(cat "$cmdline"); do
+    case $word in
+        rd.shell | rd.shell=1 | rd.shell=y* | rd.shell=t* | rd.shell=on) shell=yes ;;
+        rd.shell=*) shell=no ;;
+        rd.break | rd.break=*) break=yes ;;
+        rd.emergency=reboot | rd.emergency=poweroff | rd.emergency=halt) action=${word#*=} ;;
+    esac
+done
+
+say() {
+    printf '\n*** %s ***\n\n' "$1" > "$console"
+}
+
+if [ "$shell" = yes ] || [ "$break" = yes ]; then
+    say "This deployment cannot be started (see above). An emergency shell was asked for"
+    exit 0
+fi
+say "This deployment cannot be started (see above). In $delay seconds: $action. For a shell start with rd.shell"
+sleep "$delay"
+# --force: units are not stopped one by one, but the disks are unmounted. Twice: at once.
+"$systemctl" --force "$action" || "$systemctl" --force --force "$action"

@@ -1,0 +1,116 @@
+// Puts the project's files into an image root: `npm run install-files -- --root DIR [--exe FILE]`.
+//
+// FILES is the whole list: what is installed where. Nothing else is touched, and doing it again
+// gives the same tree. One executable goes in; its other names are symlinks, which dracut follows.
+
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+} from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+
+const SOURCE = resolve(import.meta.dirname, "..");
+const UNITS = "usr/lib/systemd/system";
+const DRACUT = "usr/lib/dracut";
+const MODULE = `${DRACUT}/modules.d/51bootc`;
+
+/** Target below the root -> file of this repository. */
+const FILES: Readonly<Record<string, string>> = {
+  [`${MODULE}/module-setup.sh`]: "dracut-module/51bootc/module-setup.sh",
+  [`${MODULE}/prepare-root.service`]: "dracut-module/51bootc/prepare-root.service",
+  [`${MODULE}/prepare-root-failed.sh`]: "dracut-module/51bootc/prepare-root-failed.sh",
+  [`${MODULE}/no-volatile-root.conf`]: "dracut-module/51bootc/no-volatile-root.conf",
+  [`${DRACUT}/dracut.conf.d/60-bootc-ts.conf`]: "dracut-module/60-bootc-ts.conf",
+  "usr/lib/bootc/pid1-init.sh": "dracut-module/pid1-init.sh",
+  [`${UNITS}/bootc-finalize-staged.service`]: "systemd/bootc-finalize-staged.service",
+  [`${UNITS}/bootc-fetch-apply-updates.service`]: "systemd/bootc-fetch-apply-updates.service",
+  [`${UNITS}/bootc-fetch-apply-updates.timer`]: "systemd/bootc-fetch-apply-updates.timer",
+  [`${UNITS}/systemd-journal-flush.service.d/10-bootc.conf`]:
+    "systemd/systemd-journal-flush.service.d.conf",
+  "usr/lib/systemd/system-preset/80-bootc.preset": "systemd/80-bootc.preset",
+  "usr/lib/tmpfiles.d/bootc-ts.conf": "systemd/bootc-tmpfiles.conf",
+};
+
+/** Where administrators and images put their own settings; bootc makes them as well. */
+const DIRECTORIES = [
+  "usr/lib/bootc/kargs.d",
+  "usr/lib/bootc/install",
+  "usr/lib/bootc/bound-images.d",
+  "usr/lib/composefs",
+];
+
+const EXECUTABLE = "usr/bin/bootc";
+
+/** Symlink below the root -> what it says. */
+const SYMLINKS: Readonly<Record<string, string>> = {
+  "usr/lib/bootc/prepare-root": "../../bin/bootc",
+  // The name that bootc's own initramfs unit calls.
+  "usr/lib/bootc/initramfs-setup": "prepare-root",
+  // Without it a staged update would never become the next one to start, so it is always enabled.
+  [`${UNITS}/multi-user.target.wants/bootc-finalize-staged.service`]:
+    "../bootc-finalize-staged.service",
+};
+
+/** The repository's files that are installed, and this one: what an image made with them depends on. */
+export function installedSources(): readonly string[] {
+  return [...Object.values(FILES), "scripts/install-files.ts"];
+}
+
+/** Installs everything below `root`, with `exe` as the program. Throws when either is missing. */
+export function installFiles(root: string, exe: string): void {
+  if (!existsSync(root))
+    throw new Error(`Cannot install into "${root}": there is no such directory`);
+  if (!existsSync(exe)) throw new Error(`Cannot install "${exe}": build it with "npm run build"`);
+  for (const path of DIRECTORIES) mkdirSync(join(root, path), { recursive: true });
+  for (const [target, source] of Object.entries(FILES)) {
+    install(join(SOURCE, source), join(root, target), source.endsWith(".sh") ? 0o755 : 0o644);
+  }
+  install(exe, join(root, EXECUTABLE), 0o755);
+  for (const [path, target] of Object.entries(SYMLINKS)) link(target, join(root, path));
+}
+
+/** Replaces by removing first: the old file may be running, or be a link to another one. */
+function install(source: string, target: string, mode: number): void {
+  mkdirSync(dirname(target), { recursive: true });
+  rmSync(target, { force: true });
+  copyFileSync(source, target);
+  chmodSync(target, mode);
+}
+
+function link(target: string, path: string): void {
+  mkdirSync(dirname(path), { recursive: true });
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found?.isSymbolicLink() === true && readlinkSync(path) === target) return;
+  rmSync(path, { force: true });
+  symlinkSync(target, path);
+}
+
+function main(): void {
+  const { values } = parseArgs({
+    options: {
+      root: { type: "string" },
+      exe: { type: "string", default: join(SOURCE, "dist/bootc") },
+    },
+  });
+  if (values.root === undefined) {
+    throw new Error("Usage: npm run install-files -- --root DIR [--exe FILE]");
+  }
+  installFiles(resolve(values.root), resolve(values.exe));
+  console.log(`Installed into ${resolve(values.root)}: make its initramfs with dracut now`);
+}
+
+if (import.meta.main) {
+  try {
+    main();
+  } catch (error) {
+    console.error(`error: ${error instanceof Error ? error.message : error}`);
+    process.exitCode = 1;
+  }
+}
