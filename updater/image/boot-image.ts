@@ -1,0 +1,118 @@
+// Makes the EROFS images of a pulled OCI image and records them in its streams.
+//
+// Two images, as composefs-rs keeps them: the plain one, and the one that boots, whose digest is the
+// deployment id. The tag that protects all of it from garbage collection is set last.
+
+import { writeErofs } from "../../shared/format/erofs/writer.ts";
+import type { Cmdline } from "../../shared/format/kargs/cmdline.ts";
+import { mergeKargsFiles, rustArchitecture } from "../../shared/format/kargs/kargs-d.ts";
+import {
+  type DirectoryNode,
+  type FileNode,
+  fromByteString,
+} from "../../shared/format/tree/node.ts";
+import { computeVerityDigest } from "../../shared/format/verity/digest.ts";
+import { publishImage } from "../../shared/store/images.ts";
+import { setRef } from "../../shared/store/refs.ts";
+import type { Repository } from "../../shared/store/repository.ts";
+import { type BootKernel, findBootKernel } from "./boot-kernel.ts";
+import { type FileReader, readFileContent } from "./file-content.ts";
+import { manifestStreamName, publishImageStreams } from "./image-streams.ts";
+import { readOsRelease } from "./os-release.ts";
+import type { PulledImage } from "./pull.ts";
+import { transformForBoot, transformForOci } from "./transform.ts";
+import { readImageTree } from "./tree.ts";
+import { lookup, lookupDirectory } from "./tree-lookup.ts";
+
+const KARGS_DIRECTORY = "usr/lib/bootc/kargs.d";
+/** Configuration read from images: os-release, kargs.d, SELinux contexts. */
+const MAX_CONFIG_BYTES = 16 << 20;
+
+export interface BootImage {
+  /** fs-verity digest of the boot image, lower-case hex. */
+  readonly deploymentId: string;
+  /** What it contains; the files of `kernel` may have been taken out (/boot). */
+  readonly tree: DirectoryNode;
+  readonly kernel: BootKernel;
+  readonly osRelease: ReadonlyMap<string, string>;
+  /** The image's own kernel arguments for this machine's architecture. */
+  readonly kargsD: Cmdline;
+}
+
+/** Name of the tag that keeps the image of a deployment; as bootc's. */
+export function deploymentTag(manifestDigest: string): string {
+  return `localhost/bootc-${manifestDigest}`;
+}
+
+/** A tag's path below streams/refs. */
+export function tagRefName(tag: string): string {
+  return `oci/${tag.replaceAll("%", "%25").replaceAll("/", "%2F")}`;
+}
+
+/** FormatError when the image cannot boot (no kernel, no /usr, /boot or /sysroot) or its layers clash. */
+export async function makeBootImage(repo: Repository, pulled: PulledImage): Promise<BootImage> {
+  const readFile: FileReader = (file) => readFileContent(repo, file, MAX_CONFIG_BYTES);
+  const tree = await readImageTree(repo, pulled.config.rootfs.diff_ids);
+  transformForOci(tree);
+  const kernel = findBootKernel(tree);
+  const osRelease = readOsRelease(tree, readFile);
+  const kargsD = readKargs(tree, readFile);
+  const plainId = commitTree(repo, tree);
+  transformForBoot(tree, readFile);
+  const deploymentId = commitTree(repo, tree);
+  // V2 images have the names without a suffix (composefs-rs.md 2.1).
+  const suffix = repo.erofsVersion === 2 ? "" : ".v1";
+  await publishImageStreams(
+    repo,
+    pulled,
+    new Map([
+      [`composefs.image${suffix}`, plainId],
+      [`composefs.image.boot${suffix}`, deploymentId],
+    ]),
+  );
+  setRef(
+    repo,
+    "streams",
+    tagRefName(deploymentTag(pulled.manifestDigest)),
+    manifestStreamName(pulled.manifestDigest),
+  );
+  return { deploymentId, tree, kernel, osRelease, kargsD };
+}
+
+/** The id of the image that `makeBootImage` would make, or of the plain one; stores nothing. */
+export async function computeImageId(
+  repo: Repository,
+  diffIds: readonly string[],
+  options: { readonly bootable: boolean },
+): Promise<string> {
+  const tree = await readImageTree(repo, diffIds);
+  transformForOci(tree);
+  if (options.bootable) {
+    transformForBoot(tree, (file) => readFileContent(repo, file, MAX_CONFIG_BYTES));
+  }
+  return computeVerityDigest(writeTree(repo, tree), repo.algorithm);
+}
+
+function commitTree(repo: Repository, tree: DirectoryNode): string {
+  return publishImage(repo, writeTree(repo, tree));
+}
+
+function writeTree(repo: Repository, tree: DirectoryNode): Uint8Array {
+  return writeErofs(tree, { version: repo.erofsVersion, dialect: "rust" }, repo.algorithm);
+}
+
+/** The image's kargs.d, for this machine's architecture. */
+export function readKargs(root: DirectoryNode, readFile: FileReader): Cmdline {
+  const directory = lookupDirectory(root, KARGS_DIRECTORY);
+  const files = new Map<string, string>();
+  for (const name of directory?.entries.keys() ?? []) {
+    const text = fromByteString(name);
+    const node = lookup(root, `${KARGS_DIRECTORY}/${text}`);
+    if (node?.kind === "file") files.set(text, readText(node, readFile));
+  }
+  return mergeKargsFiles(files, rustArchitecture(process.arch));
+}
+
+function readText(file: FileNode, readFile: FileReader): string {
+  return Buffer.from(readFile(file)).toString("utf8");
+}
