@@ -1,0 +1,68 @@
+// Reading a boot partition: entries of every quality, and kernel directories.
+
+import { createHash } from "node:crypto";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { readEntryDirectory } from "./entry-directory.ts";
+import { listKernelDirectories, readKernelDirectories } from "./kernel-directory.ts";
+
+const id = "ab".repeat(64);
+let directory: string;
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "boot-"));
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+const put = (name: string, text: string) => writeFileSync(join(directory, name), text);
+
+test("entries in menu order; foreign ones belong to nobody; broken ones are named and skipped", () => {
+  put(
+    "b.conf",
+    `version 1\nlinux /EFI/Linux/bootc_composefs-xx/vmlinuz\noptions composefs=?${id}\nsort-key bootc-a-1\n`,
+  );
+  put("a.conf", `version 1\nefi /EFI/Linux/bootc/bootc_composefs-${id}.efi\nsort-key bootc-a-0\n`);
+  put("debian.conf", "version 6\nlinux /vmlinuz\noptions root=x\n");
+  put("broken.conf", "version 1\n");
+  put("karg.conf", "version 1\nlinux /v\noptions composefs=short\n");
+  put("huge.conf", "x".repeat(300_000));
+  put("a.conf.partial-1", "version 1\nlinux /v\n");
+  put("notes.txt", "");
+  mkdirSync(join(directory, "dir.conf"));
+  const { entries, problems } = readEntryDirectory(directory)!;
+  expect(entries.map((e) => [e.fileName, e.deploymentId, e.artefact])).toEqual([
+    ["a.conf", id, `bootc_composefs-${id}`],
+    ["b.conf", id, "bootc_composefs-xx"],
+    ["debian.conf", null, null],
+  ]);
+  expect(problems.map((problem) => /^Boot entry "(\w+)/.exec(problem)?.[1])).toEqual([
+    "broken",
+    "dir",
+    "huge",
+    "karg",
+  ]);
+});
+
+test("no directory is not an empty one", () => {
+  expect(readEntryDirectory(join(directory, "none"))).toBeNull();
+  expect(readEntryDirectory(directory)).toEqual({ entries: [], problems: [] });
+});
+
+test("kernel directories and their digests; an interrupted copy has none", () => {
+  expect(listKernelDirectories(directory)).toEqual([]);
+  const parent = join(directory, "EFI/Linux");
+  for (const name of ["bootc_composefs-full", "bootc_composefs-half", "other"]) {
+    mkdirSync(join(parent, name), { recursive: true });
+  }
+  writeFileSync(join(parent, "bootc_composefs-file"), "");
+  writeFileSync(join(parent, "bootc_composefs-full/vmlinuz"), "kernel");
+  writeFileSync(join(parent, "bootc_composefs-full/initrd"), "initramfs");
+  writeFileSync(join(parent, "bootc_composefs-half/vmlinuz"), "kernel");
+  expect(readKernelDirectories(directory)).toEqual([
+    {
+      name: "bootc_composefs-full",
+      bootDigest: createHash("sha256").update("kernelinitramfs").digest("hex"),
+    },
+    { name: "bootc_composefs-half", bootDigest: null },
+  ]);
+});

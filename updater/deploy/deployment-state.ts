@@ -1,0 +1,97 @@
+// Making a deployment's state directory (bootc.md 4.1, 4.10 g): put together under a partial name,
+// written out, then renamed, so that `state/deploy/<id>` is always complete.
+
+import { join } from "node:path";
+import { StateError } from "../../shared/error.ts";
+import type { DirectoryNode } from "../../shared/format/tree/node.ts";
+import type { Repository } from "../../shared/store/repository.ts";
+import { O, RENAME } from "../../shared/sys/constants.ts";
+import { mkdiratIfMissing, openDirectory, removeTree } from "../../shared/sys/directory.ts";
+import type { Fd } from "../../shared/sys/fd.ts";
+import { fsync, openat, syncfs } from "../../shared/sys/file.ts";
+import { renameat2, symlinkat } from "../../shared/sys/link.ts";
+import { fstatfs } from "../../shared/sys/stat.ts";
+import { writeFileAtomic } from "../../shared/txn/atomic.ts";
+import { explainNoSpace } from "../../shared/txn/no-space.ts";
+import { statePaths, VAR_DIRECTORY } from "./state-directory.ts";
+import { extractTree } from "./tree-extraction.ts";
+
+/** systemd's time stamp; without it ConditionNeedsUpdate=/etc fires at the next boot. */
+const UPDATE_STAMP = ".updated";
+
+export interface NewState {
+  readonly id: string;
+  /** The image's /etc. */
+  readonly etc: DirectoryNode;
+  /** The image's /var, only at install: later /var belongs to the machine. */
+  readonly var: DirectoryNode | null;
+  /** Text of the origin file. */
+  readonly origin: string;
+}
+
+/**
+ * Replaces a state directory of the same id, which the caller knows to be nobody's.
+ * StateError("no-space") when the disk is full.
+ */
+export function writeState(repo: Repository, physicalRoot: string, state: NewState): void {
+  try {
+    writeStateFiles(repo, physicalRoot, state);
+  } catch (error) {
+    throw explainNoSpace(error, `deployment's files in "${physicalRoot}"`);
+  }
+}
+
+function writeStateFiles(repo: Repository, physicalRoot: string, state: NewState): void {
+  const paths = statePaths(physicalRoot, state.id);
+  makeDirectories(paths.deploy);
+  makeDirectories(join(physicalRoot, VAR_DIRECTORY, ".."));
+  writeVar(repo, physicalRoot, state.var);
+  removeTree(null, paths.partial);
+  makeDirectories(paths.partial);
+  extractTree(repo, state.etc, join(paths.partial, "etc"));
+  removeTree(null, join(paths.partial, "etc", UPDATE_STAMP));
+  symlinkat(paths.varTarget, null, join(paths.partial, "var"));
+  using partial = openDirectory(null, paths.partial);
+  writeFileAtomic(partial, `${state.id}.origin`, Buffer.from(state.origin), { mode: 0o644 });
+  syncfs(partial);
+  removeTree(null, paths.directory);
+  renameat2(null, paths.partial, null, paths.directory);
+  syncDirectory(paths.deploy);
+}
+
+/** An existing /var is the machine's and stays. */
+function writeVar(repo: Repository, physicalRoot: string, tree: DirectoryNode | null): void {
+  const path = join(physicalRoot, VAR_DIRECTORY);
+  if (tree === null) {
+    makeDirectories(path);
+    return;
+  }
+  const partial = `${path}.partial`;
+  removeTree(null, partial);
+  extractTree(repo, tree, partial);
+  renameat2(null, partial, null, path, RENAME.NOREPLACE);
+  syncDirectory(join(path, ".."));
+}
+
+function makeDirectories(path: string): void {
+  const parents = path.split("/").map((_, index, parts) => parts.slice(0, index + 1).join("/"));
+  for (const parent of parents) if (parent !== "") mkdiratIfMissing(null, parent, 0o755);
+}
+
+export function syncDirectory(path: string): void {
+  using fd = openDirectory(null, path);
+  fsync(fd);
+}
+
+/** StateError("no-space") when the file system of `path` has less than `neededBytes` free. */
+export function requireSpace(path: string, neededBytes: number, what: string): void {
+  using fd: Fd = openat(null, path, O.RDONLY | O.DIRECTORY);
+  const { blocksAvailable, blockSizeBytes } = fstatfs(fd);
+  const availableBytes = blocksAvailable * blockSizeBytes;
+  if (availableBytes >= neededBytes) return;
+  throw new StateError(
+    "no-space",
+    `Insufficient free space for ${what} in "${path}" (available: ${availableBytes} bytes, required: ${neededBytes} bytes)`,
+    { path, availableBytes, neededBytes },
+  );
+}

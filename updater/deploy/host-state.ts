@@ -1,0 +1,151 @@
+// What `bootc status` reports, from the world (bootc.md 4.15): boot entries are the source of truth,
+// origins say what they are.
+
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { describeError } from "../../shared/error.ts";
+import { formatCmdline, parseCmdline } from "../../shared/format/kargs/cmdline.ts";
+import { parseComposefsKargs } from "../../shared/format/kargs/composefs.ts";
+import { hostArchitecture } from "../../shared/format/oci/platform.ts";
+import type { Repository } from "../../shared/store/repository.ts";
+import { isReadOnlyDevice } from "../boot/block-device.ts";
+import type { BootEntry } from "../boot/boot-entry.ts";
+import type { Bootloader } from "../boot/efi-variable.ts";
+import { findMount } from "../boot/mount-table.ts";
+import type { System } from "../boot/system.ts";
+import { type ImageReference, parseOriginReference } from "../image/reference.ts";
+import { type ImageFacts, readImageFacts } from "./image-facts.ts";
+import { assignSlots } from "./slots.ts";
+import type { DeploymentState } from "./state-directory.ts";
+import type { World } from "./world.ts";
+
+export interface Deployment {
+  /** Hex digest of the bootable image. */
+  readonly id: string;
+  readonly image: ImageReference | null;
+  readonly manifestDigest: string | null;
+  readonly version: string | null;
+  /** RFC 3339 */
+  readonly timestamp: string | null;
+  readonly architecture: string;
+  readonly bootType: "bls" | "uki";
+  readonly bootloader: Bootloader;
+  readonly bootDigest: string | null;
+  readonly missingVerityAllowed: boolean;
+  readonly downloadOnly: boolean;
+  readonly softRebootCapable: boolean;
+  /** File name of its boot entry. */
+  readonly entryFile: string | null;
+}
+
+export interface HostState {
+  readonly booted: Deployment | null;
+  readonly staged: Deployment | null;
+  readonly rollback: Deployment | null;
+  readonly others: readonly Deployment[];
+  readonly rollbackQueued: boolean;
+  readonly usrOverlay: { readonly readOnly: boolean } | null;
+  /** The disk itself cannot be written (a live ISO). */
+  readonly readOnly: boolean;
+  readonly problems: readonly string[];
+}
+
+/** Reads what is missing in `world` (image versions, mounts of /usr) and sorts it into slots. */
+export function makeHostState(system: System, repo: Repository, world: World): HostState {
+  const problems = [...world.problems];
+  const facts = (state: DeploymentState): ImageFacts | null => {
+    const digest = state.origin?.manifestDigest;
+    if (digest === undefined || digest === null) return null;
+    try {
+      return readImageFacts(repo, digest);
+    } catch (error) {
+      problems.push(`Image ${digest} cannot be read: ${describeError(error)}`);
+      return null;
+    }
+  };
+  const slots = assignSlots(world);
+  const bootedEntry = world.live.find((entry) => entry.deploymentId === world.booted?.id);
+  const describe = (id: string | undefined, entry: BootEntry | undefined): Deployment | null => {
+    const state = world.states.find((candidate) => candidate.id === id);
+    if (id === undefined || state?.origin === undefined || state.origin === null) return null;
+    const described = describeDeployment(world, state, entry, facts(state), problems);
+    return { ...described, softRebootCapable: canSoftReboot(system, world, entry, bootedEntry) };
+  };
+  const others = slots.others.map((entry) => describe(entry.deploymentId ?? undefined, entry));
+  const usr = findMount(system.mounts, "/usr");
+  const physicalRoot = findMount(system.mounts, system.physicalRoot);
+  return {
+    booted: describe(world.booted?.id, bootedEntry),
+    staged: describe(slots.staged?.deploymentId ?? undefined, slots.staged),
+    rollback: describe(slots.rollback?.deploymentId ?? undefined, slots.rollback),
+    others: others.filter((deployment) => deployment !== null),
+    rollbackQueued: slots.rollbackQueued,
+    usrOverlay: usr === null ? null : { readOnly: usr.readOnly },
+    readOnly: physicalRoot !== null && isReadOnlyDevice(system, physicalRoot),
+    problems,
+  };
+}
+
+function describeDeployment(
+  world: World,
+  state: DeploymentState,
+  entry: BootEntry | undefined,
+  facts: ImageFacts | null,
+  problems: string[],
+): Omit<Deployment, "softRebootCapable"> {
+  const { origin } = state;
+  const karg = entry === undefined ? undefined : parseComposefsKargs(entry.entry.options)[0];
+  return {
+    id: state.id,
+    image: readReference(state, problems),
+    manifestDigest: origin?.manifestDigest ?? null,
+    version: facts?.version ?? null,
+    timestamp: facts?.timestamp ?? null,
+    architecture: facts?.architecture ?? hostArchitecture(),
+    bootType: origin?.bootType ?? "bls",
+    bootloader: world.bootloader,
+    bootDigest: origin?.bootDigest ?? null,
+    missingVerityAllowed: karg?.optional ?? world.booted?.verityOptional ?? false,
+    downloadOnly: world.stagedFile?.id === state.id && world.stagedFile.locked,
+    entryFile: entry?.fileName ?? null,
+  };
+}
+
+function readReference(state: DeploymentState, problems: string[]): ImageReference | null {
+  const text = state.origin?.imageReference;
+  if (text === undefined || text === null) return null;
+  try {
+    return parseOriginReference(text);
+  } catch (error) {
+    problems.push(`Deployment ${state.id.slice(0, 12)}: ${describeError(error)}`);
+    return null;
+  }
+}
+
+/**
+ * Same kernel, initramfs and arguments as the running system, and systemd that can do it. Machines with
+ * SELinux are refused for now: their policies would have to be compared.
+ */
+function canSoftReboot(
+  system: System,
+  world: World,
+  entry: BootEntry | undefined,
+  booted: BootEntry | undefined,
+): boolean {
+  if (entry === undefined || booted === undefined) return false;
+  if (entry.deploymentId === booted.deploymentId) return false;
+  const digest = (candidate: BootEntry) =>
+    world.states.find((state) => state.id === candidate.deploymentId)?.origin?.bootDigest ?? null;
+  return (
+    digest(entry) !== null &&
+    digest(entry) === digest(booted) &&
+    otherArguments(entry) === otherArguments(booted) &&
+    existsSync(join(system.root, "usr/lib/systemd/system/soft-reboot.target")) &&
+    !existsSync(join(system.root, "etc/selinux/config"))
+  );
+}
+
+function otherArguments(entry: BootEntry): string {
+  const isImage = (key: string) => key === "composefs" || key === "composefs.digest";
+  return formatCmdline(parseCmdline(entry.entry.options).filter(({ key }) => !isImage(key)));
+}

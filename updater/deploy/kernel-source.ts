@@ -1,0 +1,67 @@
+// The kernel and initramfs of a boot image, as they lie in the repository: their boot digest
+// (bootc.md 4.5) and the steps that copy them to the boot partition.
+
+import { join } from "node:path";
+import { UnsupportedError } from "../../shared/error.ts";
+import type { FileNode } from "../../shared/format/tree/node.ts";
+import { objectPath } from "../../shared/format/verity/digest.ts";
+import type { Repository } from "../../shared/store/repository.ts";
+import type { Step } from "../../shared/txn/plan.ts";
+import { KERNEL_PARENT } from "../boot/kernel-directory.ts";
+import type { BootImage } from "../image/boot-image.ts";
+import { openFileContent } from "../image/file-content.ts";
+
+export interface KernelFiles {
+  readonly vmlinuz: FileNode;
+  readonly initrd: FileNode;
+}
+
+/** UnsupportedError for a UKI: they come with sealed images. */
+export function kernelFiles(image: BootImage): KernelFiles {
+  if (image.kernel.kind !== "bls") {
+    throw new UnsupportedError("feature", "Images with a unified kernel are not supported yet");
+  }
+  return { vmlinuz: image.kernel.vmlinuz, initrd: image.kernel.initramfs };
+}
+
+/** SHA-256 over vmlinuz followed by initrd; reads both, with their digests checked. */
+export function computeBootDigest(repo: Repository, files: KernelFiles): string {
+  const hasher = new Bun.CryptoHasher("sha256");
+  for (const file of [files.vmlinuz, files.initrd]) {
+    for (const chunk of openFileContent(repo, file)) hasher.update(chunk);
+  }
+  return hasher.digest("hex");
+}
+
+export function kernelSizeBytes(files: KernelFiles): number {
+  return sizeBytes(files.vmlinuz) + sizeBytes(files.initrd);
+}
+
+/** Steps that fill `<boot>/EFI/Linux/<directory>`. */
+export function copyKernelSteps(
+  physicalRoot: string,
+  bootPath: string,
+  directory: string,
+  files: KernelFiles,
+): readonly Step[] {
+  const target = join(bootPath, KERNEL_PARENT, directory);
+  return [
+    { kind: "mkdir", path: join(bootPath, "EFI"), mode: 0o755 },
+    { kind: "mkdir", path: join(bootPath, KERNEL_PARENT), mode: 0o755 },
+    { kind: "mkdir", path: target, mode: 0o755 },
+    copyStep(physicalRoot, files.vmlinuz, join(target, "vmlinuz")),
+    copyStep(physicalRoot, files.initrd, join(target, "initrd")),
+    { kind: "sync", path: target },
+    { kind: "sync", path: join(bootPath, KERNEL_PARENT) },
+  ];
+}
+
+function copyStep(physicalRoot: string, { content }: FileNode, path: string): Step {
+  if (content.kind === "inline") return { kind: "write", path, bytes: content.bytes, mode: 0o644 };
+  const from = join(physicalRoot, "composefs/objects", objectPath(content.digest ?? ""));
+  return { kind: "copy", from, to: path, mode: 0o644 };
+}
+
+function sizeBytes({ content }: FileNode): number {
+  return content.kind === "inline" ? content.bytes.length : content.sizeBytes;
+}
