@@ -1,0 +1,30 @@
+// One executable with several names (docs/decisions/0001): the base name of argv0 picks the program,
+// or the word after `bootc internals`.
+//
+// The initramfs half has to start fast, and so have the composefs tools: they are separate bundles and
+// only the picked one is loaded (scripts/build/bundle.ts). This file and updater/cli/program.ts alone set
+// the exit code.
+
+import { basename } from "node:path";
+
+/** bootc's own name for it, and `init` for an initramfs that has nothing else in it. */
+const INITRAMFS_NAMES = ["prepare-root", "initramfs-setup", "bootc-initramfs-setup", "init"];
+const TOOL_NAMES = ["mkcomposefs", "composefs-info", "mount.composefs"] as const;
+
+const words = process.argv.slice(2);
+const internals = ["prepare-root", ...TOOL_NAMES];
+const isInternal = words[0] === "internals" && internals.includes(words[1] ?? "");
+const name = isInternal ? words[1]! : basename(process.argv0);
+const argv = isInternal ? words.slice(2) : words;
+const tool = TOOL_NAMES.find((each) => each === name);
+
+if (INITRAMFS_NAMES.includes(name)) {
+  const { runPrepareRoot } = await import("./initrd/main.ts");
+  process.exitCode = runPrepareRoot(argv);
+} else if (tool !== undefined) {
+  const { runTool } = await import("./updater/cli/tools.ts");
+  process.exitCode = runTool(tool, argv);
+} else {
+  const { runBootc } = await import("./updater/cli/program.ts");
+  process.exitCode = await runBootc(argv);
+}

@@ -1,0 +1,128 @@
+// `bootc install to-filesystem` (bootc.md 9.1, 9.4).
+
+import { existsSync, realpathSync } from "node:fs";
+import { resolve } from "node:path";
+import { Command, Option } from "@commander-js/extra-typings";
+import { UnsupportedError, UsageError } from "../../shared/error.ts";
+import { formatCmdline } from "../../shared/format/kargs/cmdline.ts";
+import { readSystem } from "../boot/system.ts";
+import {
+  displayReference,
+  type ImageReference,
+  makeImageReference,
+  parseTransportReference,
+} from "../image/reference.ts";
+import { openSource } from "../image/source.ts";
+import {
+  type InstallPreparation,
+  type InstallRequest,
+  installToFilesystem,
+  prepareInstall,
+} from "../install/to-filesystem.ts";
+import { absoluteReference } from "./absolute-reference.ts";
+import { formatPlan } from "./plan-text.ts";
+import { enterPrivateMounts } from "./private-mounts.ts";
+import { makeObserver } from "./progress.ts";
+import { acquireVerbLock, requireRoot } from "./session.ts";
+import type { Terminal } from "./terminal.ts";
+
+export function makeInstallCommand(terminal: Terminal) {
+  return new Command("install")
+    .description("Install an image to a disk")
+    .addCommand(makeToFilesystemCommand(terminal));
+}
+
+function collect(value: string, previous: string[]): string[] {
+  return [...previous, value];
+}
+
+function makeToFilesystemCommand(terminal: Terminal) {
+  return new Command("to-filesystem")
+    .description("Install to a mounted, empty file system")
+    .argument("<root-path>", "where the file system is mounted")
+    .requiredOption("--source-imgref <reference>", "image to install, e.g. oci:/path")
+    .option("--target-imgref <name>", "image to follow afterwards; default: the source")
+    .option("--target-transport <transport>", "transport of --target-imgref", "registry")
+    .option("--karg <argument>", "kernel argument; may be repeated", collect, [])
+    .option("--disable-selinux", "turn SELinux off in the installed system, with selinux=0")
+    .option("--root-mount-spec <spec>", 'value of root=; default: UUID=…, "" for none')
+    .option("--boot-mount-spec <spec>", "partition to mount on /boot")
+    .option("--stateroot <name>", "name of the state that /var belongs to", "default")
+    .addOption(
+      new Option("--bootloader <name>", "boot loader to install")
+        .choices(["systemd", "none"] as const)
+        .default("systemd" as const),
+    )
+    .option("--composefs-backend", "accepted for bootc's sake: it is the only backend")
+    .option("--allow-missing-verity", "install to a file system without fs-verity")
+    .option("--generic-image", "do not change this machine's EFI variables")
+    .option("--skip-finalize", "leave the file system writable and untrimmed")
+    .option("--acknowledge-destructive", "accepted for bootc's sake")
+    .addOption(new Option("--skip-fetch-check").hideHelp())
+    .option("--dry-run", "check everything, then only print what would be installed, as JSON")
+    .action(async (rootPath, options) => {
+      if (options.stateroot !== "default") {
+        throw new UnsupportedError("feature", 'The composefs backend has one stateroot, "default"');
+      }
+      const reference = absoluteReference(parseTransportReference(options.sourceImgref));
+      const request = {
+        target: absolutePath(rootPath),
+        source: openSource(reference),
+        targetReference: chooseTarget(reference, options.targetImgref, options.targetTransport),
+        rootMountSpec: options.rootMountSpec ?? null,
+        bootMountSpec: options.bootMountSpec ?? null,
+        kargs: [...options.karg, ...(options.disableSelinux === true ? ["selinux=0"] : [])],
+        allowMissingVerity: options.allowMissingVerity === true,
+        bootloader: options.bootloader,
+        genericImage: options.genericImage === true,
+        skipFinalize: options.skipFinalize === true,
+      };
+      requireRoot();
+      enterPrivateMounts();
+      const system = { ...readSystem(), physicalRoot: request.target };
+      using _lock = acquireVerbLock(system);
+      using preparation = await prepareInstall(system, request);
+      if (options.dryRun === true) {
+        terminal.write(formatPlan(describeInstall(request, preparation)));
+        return;
+      }
+      terminal.line(`Installing image: ${displayReference(reference)}`);
+      terminal.line(`Digest: ${preparation.resolved.manifestDigest}`);
+      using observer = makeObserver(terminal, { quiet: false, progressFd: undefined });
+      const plan = await installToFilesystem(request, preparation, observer);
+      terminal.line(`Deployment: ${plan.id}`);
+      terminal.line("Installation complete!");
+    });
+}
+
+/** As the mount table names it; a path that does not exist is refused later, with a better message. */
+function absolutePath(path: string): string {
+  // Else an unset variable in a script would mean the current directory.
+  if (path === "") throw new UsageError("missing", "The path to install to is empty");
+  return existsSync(path) ? realpathSync(path) : resolve(path);
+}
+
+function describeInstall(request: InstallRequest, preparation: InstallPreparation): object {
+  return {
+    kind: "install",
+    target: request.target,
+    bootPath: preparation.boot.path,
+    bootloader: request.bootloader,
+    image: displayReference(request.targetReference),
+    manifestDigest: preparation.resolved.manifestDigest,
+    kargs: formatCmdline(preparation.kargs),
+    verityOptional: request.allowMissingVerity,
+  };
+}
+
+function chooseTarget(
+  source: ImageReference,
+  name: string | undefined,
+  transport: string,
+): ImageReference {
+  if (name !== undefined) return absoluteReference(makeImageReference(transport, name));
+  if (transport !== "registry") {
+    throw new UsageError("missing", "--target-transport needs --target-imgref");
+  }
+  return source;
+}

@@ -1,0 +1,150 @@
+// `mkcomposefs [OPTIONS] SOURCE IMAGE`: an EROFS image from a directory or from a dump file, byte for
+// byte what the C tool writes.
+
+import { StateError, UsageError } from "../../shared/error.ts";
+import type { ErofsFormat } from "../../shared/format/erofs/format.ts";
+import { writeErofs, writeErofsFromDump } from "../../shared/format/erofs/writer.ts";
+import { computeVerityDigest } from "../../shared/format/verity/digest.ts";
+import { O } from "../../shared/sys/constants.ts";
+import { Fd } from "../../shared/sys/fd.ts";
+import { openat, read } from "../../shared/sys/file.ts";
+import { openDigestStore, syncDigestStore } from "../composefs/digest-store.ts";
+import { type ScanOptions, scanDirectory } from "../composefs/directory-scan.ts";
+import { writeImageFile } from "../composefs/image-file.ts";
+import { parseWords } from "./getopt.ts";
+import { writeOut } from "./standard-stream.ts";
+
+export const MKCOMPOSEFS_USAGE = `Usage: mkcomposefs [OPTIONS] SOURCE IMAGE
+SOURCE is a directory, or with --from-file a dump ("-": standard input); IMAGE "-" is standard output.
+  --digest-store=PATH   copy the content of files over 64 bytes into this directory
+  --print-digest        print the image's fs-verity digest
+  --print-digest-only   print the digest and write no image
+  --from-file           SOURCE is a dump file
+  --min-version=N       lowest format version, 0 (default) or 1
+  --max-version=N       highest format version, 0 or 1 (default)
+  --use-epoch           set all times to zero
+  --skip-devices        leave out device nodes
+  --skip-xattrs         leave out extended attributes
+  --user-xattrs         leave out extended attributes but user.*
+  --threads=N           accepted; the number of threads is up to the program
+`;
+
+const OPTIONS = {
+  "digest-store": "value",
+  "use-epoch": "flag",
+  "skip-devices": "flag",
+  "skip-xattrs": "flag",
+  "user-xattrs": "flag",
+  "print-digest": "flag",
+  "print-digest-only": "flag",
+  "from-file": "flag",
+  "min-version": "value",
+  "max-version": "value",
+  threads: "value",
+} as const;
+
+const PIECE_BYTES = 1 << 20;
+const STDIN = 0;
+
+interface Request {
+  readonly source: string;
+  /** Null with --print-digest-only. */
+  readonly image: string | null;
+  readonly fromFile: boolean;
+  readonly printDigest: boolean;
+  readonly format: ErofsFormat;
+  readonly store: string | null;
+  readonly scan: Omit<ScanOptions, "store">;
+}
+
+export function runMkcomposefs(argv: readonly string[]): number {
+  const request = parseRequest(argv);
+  const image = request.fromFile ? buildFromDump(request) : buildFromDirectory(request);
+  if (request.image === "-") writeOut(image);
+  else if (request.image !== null) writeImageFile(request.image, image);
+  if (request.printDigest) writeOut(`${computeVerityDigest(image, "sha256")}\n`);
+  return 0;
+}
+
+function parseRequest(argv: readonly string[]): Request {
+  const { options, operands } = parseWords(argv, OPTIONS);
+  const given = new Map(options);
+  const digestOnly = given.has("print-digest-only");
+  const [source, image, ...rest] = operands;
+  if (source === undefined) throw new UsageError("missing", "No source path specified");
+  if (rest.length > 0) throw new UsageError("bad-value", "Too many arguments");
+  if (digestOnly && image !== undefined) {
+    throw new UsageError("conflict", "With --print-digest-only no image is written: leave it out");
+  }
+  if (!digestOnly && image === undefined) {
+    throw new UsageError("missing", "No destination path specified");
+  }
+  if (given.has("skip-xattrs") && given.has("user-xattrs")) {
+    throw new UsageError("conflict", "--skip-xattrs and --user-xattrs exclude each other");
+  }
+  if (parseNumber("threads", given.get("threads") ?? "1") < 1) {
+    throw new UsageError("bad-value", "--threads needs at least 1");
+  }
+  return {
+    source,
+    image: image ?? null,
+    fromFile: given.has("from-file"),
+    printDigest: digestOnly || given.has("print-digest"),
+    format: parseVersions(given),
+    store: given.get("digest-store") ?? null,
+    scan: {
+      xattrs: given.has("skip-xattrs") ? "none" : given.has("user-xattrs") ? "user" : "all",
+      skipDevices: given.has("skip-devices"),
+      useEpoch: given.has("use-epoch"),
+    },
+  };
+}
+
+/** The highest version is raised to the lowest; a range of two lets whiteouts decide. */
+function parseVersions(given: ReadonlyMap<string, string>): ErofsFormat {
+  const min = parseNumber("min-version", given.get("min-version") ?? "0");
+  const max = parseNumber("max-version", given.get("max-version") ?? "1");
+  if (![0, 1].includes(min) || ![0, 1].includes(max)) {
+    throw new UsageError("bad-value", `Format versions are 0 and 1, not ${min} to ${max}`);
+  }
+  return { version: min === 0 ? 0 : 1, dialect: "c", raisedByWhiteouts: max > min };
+}
+
+function parseNumber(name: string, text: string): number {
+  if (!/^\s*[+-]?\d{1,9}$/.test(text)) {
+    throw new UsageError("bad-value", `--${name} needs a number, not "${text}"`);
+  }
+  return Number(text);
+}
+
+function buildFromDirectory({ source, store: path, scan, format }: Request): Uint8Array {
+  if (path === null) return writeErofs(scanDirectory(source, { ...scan, store: null }), format);
+  using store = openDigestStore(path);
+  const root = scanDirectory(source, { ...scan, store });
+  // No image may name objects that a power cut can still take away.
+  syncDigestStore(store);
+  return writeErofs(root, format);
+}
+
+/** What a dump says is taken as it is: the options about scanning do not matter. */
+function buildFromDump({ source, format }: Request): Uint8Array {
+  const fd = source === "-" ? new Fd(STDIN) : openat(null, source, O.RDONLY);
+  const strict = process.env["CFS_PARSE_STRICT"] !== undefined;
+  try {
+    return writeErofsFromDump(readPieces(fd), { dialect: "c", strict }, format);
+  } catch (cause) {
+    throw new StateError("command-failed", `Cannot build from "${source}"`, {}, { cause });
+  } finally {
+    if (source === "-") fd.release();
+    else fd.close();
+  }
+}
+
+function* readPieces(fd: Fd): Generator<Uint8Array> {
+  const buffer = new Uint8Array(PIECE_BYTES);
+  for (;;) {
+    const count = read(fd, buffer);
+    if (count === 0) return;
+    yield buffer.subarray(0, count);
+  }
+}

@@ -1,0 +1,22 @@
+// `--dry-run` prints plans as JSON: byte strings become text, bytes their size.
+
+import { fromByteString } from "../../shared/format/tree/node.ts";
+import type { StagePreparation } from "../deploy/stage.ts";
+import { formatCanonicalJson } from "../output/json.ts";
+
+export function formatPlan(plan: object): string {
+  return `${formatCanonicalJson(plan)}\n`;
+}
+
+/** The plan of staging with the local changes of /etc that would be carried over. */
+export function describeStage({ plan, etc }: StagePreparation): object {
+  return {
+    kind: "stage",
+    ...plan,
+    etc: {
+      added: etc.added.map(fromByteString),
+      modified: etc.modified.map(fromByteString),
+      removed: etc.removed.map(fromByteString),
+    },
+  };
+}

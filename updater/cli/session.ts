@@ -1,0 +1,119 @@
+// What a verb needs from a booted machine, opened in the right order (bootc.md 1.1 "prepare for write"):
+// is this a booted system, are we root, private mounts, /sysroot writable, one verb at a time, the boot
+// partition, the repository.
+
+import { join } from "node:path";
+import { describeError, StateError, UnsupportedError } from "../../shared/error.ts";
+import { openRepository } from "../../shared/store/repository.ts";
+import { MOUNT_ATTR, MS } from "../../shared/sys/constants.ts";
+import { mkdiratIfMissing } from "../../shared/sys/directory.ts";
+import { mount, mountSetattr, openTree } from "../../shared/sys/mount.ts";
+import { acquireLock } from "../../shared/txn/lock.ts";
+import { isReadOnlyDevice } from "../boot/block-device.ts";
+import { type BootDirectory, openBootDirectory } from "../boot/esp.ts";
+import { findMount } from "../boot/mount-table.ts";
+import { readSystem, type System } from "../boot/system.ts";
+import type { Deployer } from "../deploy/deployer.ts";
+import { type BootedImage, detectEnvironment } from "../deploy/environment.ts";
+import { enterPrivateMounts } from "./private-mounts.ts";
+
+export interface Session extends Deployer, Disposable {
+  readonly booted: BootedImage;
+  /** What is broken, but did not keep this session from being opened. */
+  readonly problems: readonly string[];
+}
+
+/**
+ * Re-executes the program in private mounts. `mode` "read" leaves /sysroot as it is, does not lock,
+ * and makes do without a boot partition.
+ */
+export function openSession(mode: "read" | "write"): Session {
+  const before = readSystem();
+  const booted = requireComposefs(before);
+  requireRoot();
+  enterPrivateMounts();
+  using resources = new DisposableStack();
+  const system = readSystem();
+  if (mode === "write") {
+    makeWritable(system);
+    resources.use(acquireVerbLock(system));
+  }
+  const problems: string[] = [];
+  const boot = resources.use(openBoot(system, mode, problems));
+  // Repositories of the first releases get their meta.json here.
+  const repo = resources.use(
+    openRepository(null, join(system.physicalRoot, "composefs"), { upgrade: true }),
+  );
+  const owned = resources.move();
+  return { system, booted, boot, repo, problems, [Symbol.dispose]: () => owned.dispose() };
+}
+
+function openBoot(system: System, mode: "read" | "write", problems: string[]): BootDirectory {
+  try {
+    return openBootDirectory(system);
+  } catch (error) {
+    if (mode === "write") throw error;
+    problems.push(`Boot entries are unknown: ${describeError(error)}`);
+    // Nothing is there, so everything that reads it finds nothing.
+    return { path: join(system.runDirectory, "bootc/mounts/none"), [Symbol.dispose]: () => {} };
+  }
+}
+
+export function requireRoot(): void {
+  if (process.getuid?.() === 0) return;
+  throw new StateError("not-root", 'This command must be run as the root user, e.g. with "sudo"');
+}
+
+/** One verb that changes something at a time, installations included. */
+export function acquireVerbLock(system: System): Disposable {
+  mkdiratIfMissing(null, join(system.runDirectory, "bootc"), 0o755);
+  return acquireLock(join(system.runDirectory, "bootc/lock"));
+}
+
+function requireComposefs(system: System): BootedImage {
+  const environment = detectEnvironment(system, process.env);
+  switch (environment.kind) {
+    case "composefs":
+      return environment.booted;
+    case "container":
+      throw new StateError(
+        "in-container",
+        "Detected container; this command requires a booted host system",
+      );
+    case "ostree":
+      throw new UnsupportedError(
+        "feature",
+        "This system was booted through ostree, which is not supported yet",
+      );
+    case "other":
+      throw new StateError(
+        "not-booted",
+        'System not booted via bootc: the kernel command line has no "composefs="; ' +
+          'put an image on a disk with "bootc install" and start from there',
+      );
+  }
+}
+
+/** Clears read-only on our own copy of the mount; the running system keeps its protection. */
+function makeWritable(system: System): void {
+  const root = findMount(system.mounts, system.physicalRoot);
+  if (root === null) {
+    throw new StateError(
+      "missing",
+      `"${system.physicalRoot}" is not a mount point: the disk this system was started from is not there`,
+      { path: system.physicalRoot },
+    );
+  }
+  if (isReadOnlyDevice(system, root)) {
+    throw new StateError(
+      "conflict",
+      `Cannot perform this operation: ${system.physicalRoot} is on a read-only block device (e.g. a live ISO)`,
+      { path: system.physicalRoot },
+    );
+  }
+  using tree = openTree(null, system.physicalRoot);
+  mountSetattr(tree, { clear: MOUNT_ATTR.RDONLY });
+  if (root.superReadOnly) {
+    mount(null, system.physicalRoot, null, MS.REMOUNT, null);
+  }
+}

@@ -1,0 +1,64 @@
+// `bootc status` (bootc.md 2.1).
+
+import { Command, InvalidArgumentError, Option } from "@commander-js/extra-typings";
+import { readSystem } from "../boot/system.ts";
+import { detectEnvironment } from "../deploy/environment.ts";
+import { makeHostState } from "../deploy/host-state.ts";
+import { observeWorld } from "../deploy/world.ts";
+import { formatHostHuman } from "../output/human.ts";
+import { formatCanonicalJson } from "../output/json.ts";
+import { formatYaml } from "../output/yaml.ts";
+import type { Host } from "../spec/host.ts";
+import { makeEmptyHost, makeHost, selectBooted } from "../spec/make-host.ts";
+import { openSession } from "./session.ts";
+import type { Terminal } from "./terminal.ts";
+
+const FORMATS = ["humanreadable", "yaml", "json"] as const;
+type Format = (typeof FORMATS)[number];
+
+export function makeStatusCommand(terminal: Terminal) {
+  return new Command("status")
+    .description("Show what is booted, what is staged and what can be rolled back to")
+    .addOption(new Option("--format <format>", "output format").choices(FORMATS))
+    .addOption(new Option("--json", "same as --format json").hideHelp())
+    .option("--format-version <number>", "version of the document; 1 is the only one", parseVersion)
+    .option("--booted", "only the booted deployment")
+    .option("-v, --verbose", "also what is of use for debugging")
+    .action((options) => {
+      const host = readHost();
+      const shown = options.booted === true ? selectBooted(host) : host;
+      const format = chooseFormat(options.format, options.json === true, terminal);
+      terminal.write(formatHost(shown, format, options.verbose === true));
+    });
+}
+
+function parseVersion(text: string): number {
+  if (text === "0" || text === "1") return 1;
+  throw new InvalidArgumentError(`Unsupported format version: ${text}`);
+}
+
+function chooseFormat(format: Format | undefined, json: boolean, terminal: Terminal): Format {
+  if (format !== undefined) return format;
+  if (json) return "json";
+  return terminal.isInteractive ? "humanreadable" : "yaml";
+}
+
+function formatHost(host: Host, format: Format, verbose: boolean): string {
+  switch (format) {
+    case "humanreadable":
+      return formatHostHuman(host, { verbose });
+    case "yaml":
+      return formatYaml(host);
+    case "json":
+      return formatCanonicalJson(host);
+  }
+}
+
+/** A machine that was not booted through us has an empty document; asking needs no privileges. */
+function readHost(): Host {
+  if (detectEnvironment(readSystem(), process.env).kind !== "composefs") return makeEmptyHost();
+  using session = openSession("read");
+  const { system, boot, repo, booted, problems } = session;
+  const state = makeHostState(system, repo, observeWorld(system, boot.path, booted));
+  return makeHost({ ...state, problems: [...problems, ...state.problems] });
+}

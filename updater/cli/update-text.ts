@@ -1,0 +1,53 @@
+// What `upgrade` and `switch` say about their outcome. Scripts match a few of these lines: they are
+// bootc's (bootc.md 1.2).
+
+import type { ImageFacts } from "../deploy/image-facts.ts";
+import type { UpdateOutcome } from "../deploy/update.ts";
+import { displayReference, type ImageReference } from "../image/reference.ts";
+import { describeStage, formatPlan } from "./plan-text.ts";
+import type { Terminal } from "./terminal.ts";
+
+export function printOutcome(
+  terminal: Terminal,
+  outcome: UpdateOutcome,
+  reference: ImageReference,
+  options: { readonly checkOnly: boolean; readonly downloadOnly: boolean },
+): void {
+  const name = displayReference(reference);
+  switch (outcome.kind) {
+    case "unchanged":
+      if (options.checkOnly) terminal.line(`No changes in: ${name}`);
+      else if (outcome.slot === "booted") terminal.line("No update available.");
+      else terminal.line(`No changes in: ${name}: it is the rollback, "bootc rollback" boots it`);
+      return;
+    case "already-staged":
+      terminal.line(STAGED_LINES[outcome.lock]);
+      return;
+    case "available":
+      terminal.line(`Update available for: ${name}`);
+      printFacts(terminal, outcome.facts, outcome.manifestDigest);
+      return;
+    case "planned":
+      terminal.write(formatPlan(describeStage(outcome.preparation)));
+      return;
+    case "staged":
+      terminal.line(
+        options.downloadOnly
+          ? "Image downloaded, but will not be applied on reboot"
+          : `Queued for next boot: ${name}`,
+      );
+      printFacts(terminal, outcome.facts, outcome.manifestDigest);
+      return;
+  }
+}
+
+const STAGED_LINES = {
+  locked: "Image downloaded, but will not be applied on reboot",
+  unlocked: "Staged deployment will now be applied on reboot",
+  kept: "Staged update present, not changed",
+} as const;
+
+function printFacts(terminal: Terminal, facts: ImageFacts, digest: string): void {
+  if (facts.version !== null) terminal.line(`  Version: ${facts.version}`);
+  terminal.line(`  Digest: ${digest}`);
+}
