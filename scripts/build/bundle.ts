@@ -1,0 +1,82 @@
+// The four esbuild bundles that go into the executable: main, initrd, tools and updater.
+//
+// main imports the others lazily under their names, so starting one never evaluates the others. esbuild's metafiles say what is in each bundle; test/tidy.test.ts proves the import
+// rules from them. Invariant: same inputs give the same bytes, wherever the checkout lies.
+
+import { createHash } from "node:crypto";
+import { resolve } from "node:path";
+import { build, type Metafile, type Plugin } from "esbuild";
+
+export const ROOT = resolve(import.meta.dirname, "../..");
+
+/** Bundle name -> entry point, relative to ROOT. */
+const ENTRY_POINTS = {
+  main: "main.ts",
+  initrd: "initrd/main.ts",
+  tools: "updater/cli/tools.ts",
+  updater: "updater/cli/program.ts",
+} as const;
+export type BundleName = keyof typeof ENTRY_POINTS;
+
+export interface Bundle {
+  readonly name: BundleName;
+  readonly code: Uint8Array;
+  readonly metafile: Metafile;
+}
+
+/** Leaves the programs out of main.ts; the file names are those that build.ts writes. */
+const keepProgramsApart: Plugin = {
+  name: "keep-programs-apart",
+  setup(api) {
+    for (const name of ["initrd", "tools", "updater"] as const) {
+      const filter = new RegExp(`^\\./${ENTRY_POINTS[name].replaceAll(".", "\\.")}$`);
+      api.onResolve({ filter }, (args) =>
+        args.kind === "dynamic-import" ? { path: `./${name}.js`, external: true } : undefined,
+      );
+    }
+  },
+};
+
+/** Packages written as CommonJS call `require` for Node's modules; Bun has it, esbuild must know. */
+const REQUIRE_BANNER =
+  'import{createRequire as $createRequire}from"node:module";const require=$createRequire(import.meta.url);';
+
+/** Bundles one program, or main, in memory. Throws esbuild's error, which has printed itself. */
+export async function bundle(name: BundleName): Promise<Bundle> {
+  const result = await build({
+    absWorkingDir: ROOT,
+    entryPoints: { [name]: ENTRY_POINTS[name] },
+    outdir: "dist/bundle",
+    write: false,
+    metafile: true,
+    bundle: true,
+    platform: "node",
+    format: "esm",
+    target: "esnext",
+    mainFields: ["module", "main"],
+    external: ["bun:*"],
+    minifySyntax: true,
+    minifyWhitespace: true,
+    logLevel: "warning",
+    // Bun would fill these in with the path of the checkout.
+    define: { __filename: '"/bootc"', __dirname: '"/"' },
+    plugins: name === "main" ? [keepProgramsApart] : [],
+    banner: name === "updater" ? { js: REQUIRE_BANNER } : {},
+  });
+  const [output] = result.outputFiles;
+  if (output === undefined || result.outputFiles.length !== 1) {
+    throw new Error(`esbuild wrote ${result.outputFiles.length} files for ${name}, expected 1`);
+  }
+  return { name, code: output.contents, metafile: result.metafile };
+}
+
+export async function bundleAll(): Promise<readonly Bundle[]> {
+  return Promise.all((Object.keys(ENTRY_POINTS) as BundleName[]).map(bundle));
+}
+
+/** Hex SHA-256 over everything that determines the bundles' effect. */
+export function hashBundles(bundles: readonly Bundle[]): string {
+  const hash = createHash("sha256");
+  for (const { name, code } of bundles) hash.update(`${name} ${code.length}\n`).update(code);
+  return hash.digest("hex");
+}
