@@ -1,0 +1,136 @@
+// Worlds without a disk: what the planners read, and what their plans do to it. Used to run whole
+// histories (install, stage, shut down, boot, roll back, clean) as pure functions.
+
+import { formatEntry } from "../../shared/format/bls/entry.ts";
+import { parseCmdline } from "../../shared/format/kargs/cmdline.ts";
+import { type BootEntry, parseBootEntry, sortEntries } from "../../updater/boot/boot-entry.ts";
+import type { CleanupPlan } from "../../updater/deploy/cleanup-plan.ts";
+import type { EntryFile } from "../../updater/deploy/entry-exchange.ts";
+import { planFinalize } from "../../updater/deploy/finalize-plan.ts";
+import { parseOrigin } from "../../updater/deploy/origin.ts";
+import type { RollbackPlan } from "../../updater/deploy/rollback-plan.ts";
+import type { NewImage, StagePlan, StageRequest } from "../../updater/deploy/stage-plan.ts";
+import { parseStagedFile } from "../../updater/deploy/staged-file.ts";
+import type { World } from "../../updater/deploy/world.ts";
+import { type InstallPlan, planInstall } from "../../updater/install/install-plan.ts";
+
+/** A deployment id made of one hex digit. */
+export function idOf(digit: string): string {
+  return digit.repeat(128);
+}
+
+/** Image "a" has version "a", kernel "kernel" and manifest sha256:aaa… unless told otherwise. */
+export function makeImage(digit: string, changes: Partial<NewImage> = {}): NewImage {
+  return {
+    id: idOf(digit),
+    manifestDigest: `sha256:${digit.repeat(64)}`,
+    originReference: "ostree-unverified-image:oci:/images/os",
+    osRelease: new Map([
+      ["ID", "fedora"],
+      ["VERSION_ID", digit],
+      ["PRETTY_NAME", `Fedora ${digit}`],
+    ]),
+    kargs: [],
+    bootDigest: digit.repeat(64),
+    ...changes,
+  };
+}
+
+export function makeEntry(fileName: string, text: string): BootEntry {
+  return parseBootEntry(fileName, text);
+}
+
+function readEntries(files: readonly EntryFile[]): BootEntry[] {
+  return sortEntries(files.map(({ fileName, text }) => makeEntry(fileName, text)));
+}
+
+const EMPTY_WORLD: World = {
+  booted: null,
+  bootloader: "systemd",
+  live: [],
+  staged: null,
+  stagedFile: null,
+  states: [],
+  leftovers: [],
+  kernels: [],
+  problems: [],
+};
+
+/** The world after installing, booted into what was installed. */
+export function installWorld(image: NewImage): World {
+  const plan: InstallPlan = planInstall({
+    image,
+    kargs: parseCmdline("root=UUID=1 rw"),
+    kernels: [],
+    verityOptional: false,
+  });
+  return {
+    ...EMPTY_WORLD,
+    booted: { id: image.id, verityOptional: false },
+    live: readEntries([plan.entry]),
+    states: [{ id: image.id, origin: parseOrigin(plan.origin, "origin"), complete: true }],
+    kernels: [plan.kernel.directory],
+  };
+}
+
+export function stageRequest(image: NewImage, changes: Partial<StageRequest> = {}): StageRequest {
+  return { image, bootedKargs: [], kernels: [], verityOptional: false, locked: false, ...changes };
+}
+
+export function afterStage(world: World, plan: StagePlan): World {
+  const others = world.states.filter((state) => state.id !== plan.id);
+  return {
+    ...world,
+    staged: readEntries(plan.entries),
+    stagedFile: parseStagedFile(plan.stagedFile, "staged"),
+    states: [
+      ...others,
+      { id: plan.id, origin: parseOrigin(plan.origin, "origin"), complete: true },
+    ],
+    kernels: [...new Set([...world.kernels, plan.kernel.directory])].sort(),
+  };
+}
+
+/** Shutdown: finalizes when the plan says so. */
+export function afterShutdown(world: World): World {
+  const plan = planFinalize(world);
+  if (plan.kind === "nothing") return world;
+  const live = plan.kind === "cleanup" ? world.live : world.staged!;
+  return { ...world, live, staged: null, stagedFile: null };
+}
+
+/** /run is gone, and the first entry of the menu runs. */
+export function afterBoot(world: World): World {
+  const id = world.live.find((entry) => entry.deploymentId !== null)!.deploymentId!;
+  return { ...world, stagedFile: null, booted: { id, verityOptional: false } };
+}
+
+export function afterRollback(world: World, plan: RollbackPlan): World {
+  return { ...world, live: readEntries(plan.entries), staged: null, stagedFile: null };
+}
+
+export function afterCleanup(world: World, plan: CleanupPlan): World {
+  return {
+    ...world,
+    kernels: world.kernels.filter((name) => !plan.kernels.includes(name)),
+    states: world.states.filter((state) => !plan.states.includes(state.id)),
+    leftovers: world.leftovers.filter((name) => !plan.leftovers.includes(name)),
+    stagedFile: plan.stagedFile ? null : world.stagedFile,
+  };
+}
+
+/** An entry that is not ours, as Debian's kernel-install would write it. */
+export function foreignEntry(): BootEntry {
+  return makeEntry(
+    "debian-6.12.conf",
+    formatEntry({
+      title: "Debian",
+      version: "6.12",
+      target: { kind: "linux", linux: "/debian/6.12/linux", initrds: [] },
+      options: "root=UUID=2",
+      machineId: null,
+      sortKey: "debian",
+      extra: [],
+    }),
+  );
+}
