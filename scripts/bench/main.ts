@@ -1,0 +1,192 @@
+// `npm run bench`: the figures of docs/performance.md that need no VM, as Markdown on stdout.
+//
+// Figures are from this machine as it is: close other programs, and compare with the lines beside
+// them (a C program, the real mkcomposefs) rather than with another machine. `--zstd` also
+// compresses the executable as the initramfs does, which takes a minute.
+
+import { createHash } from "node:crypto";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { constants as zlib, zstdCompressSync } from "node:zlib";
+import { objectPath, VerityHasher } from "../../shared/format/verity/digest.ts";
+import { makeComposefsDisk, SKELETON } from "../../test/support/composefs-disk.ts";
+import { runInMountNamespace } from "../../test/support/mount-namespace.ts";
+import { chrootCommand } from "../../test/vm/tools-root.ts";
+import { ROOT } from "../build/bundle.ts";
+import { BUN, buildExecutable, EXECUTABLE } from "../build.ts";
+import { type Command, formatMb, formatMs, formatTable, measure, summarize } from "./measure.ts";
+
+const CACHE = join(ROOT, ".cache");
+const RUNS = 30;
+
+await buildExecutable();
+mkdirSync(CACHE, { recursive: true });
+const scratch = mkdtempSync(join(CACHE, "bench-"));
+try {
+  console.log(`## Size\n\n${benchSize()}\n`);
+  console.log(`## Start\n\n${benchStart()}\n`);
+  console.log(`## prepare-root, from exec to mounted root\n\n${benchPrepareRoot()}\n`);
+  console.log(`## Writing an EROFS image of 64,000 files\n\n${benchErofs()}\n`);
+  console.log(`## From an OCI directory to a boot image\n\n${benchImport()}\n`);
+  console.log(`## fs-verity digest of 256 MB\n\n${benchVerity()}`);
+} finally {
+  rmSync(scratch, { recursive: true, force: true });
+}
+
+function benchSize(): string {
+  const executable = readFileSync(EXECUTABLE);
+  const rows = [
+    ["dist/bootc", formatMb(executable.length)],
+    ["of it Bun", formatMb(statSync(BUN).size)],
+  ];
+  if (process.argv.includes("--zstd")) {
+    const params = { [zlib.ZSTD_c_compressionLevel]: 19 };
+    rows.push(["dist/bootc, zstd -19", formatMb(zstdCompressSync(executable, { params }).length)]);
+  }
+  return formatTable(["", "size"], rows);
+}
+
+function benchStart(): string {
+  const commands: readonly (readonly [string, Command])[] = [
+    ["`/bin/true`, for comparison", { argv: ["/bin/true"] }],
+    ["`prepare-root --help`", { argv: [EXECUTABLE, "--help"], argv0: "prepare-root" }],
+    ["`bootc --version`", { argv: [EXECUTABLE, "--version"] }],
+    ["`bootc status`", { argv: [EXECUTABLE, "status"] }],
+  ];
+  const rows = commands.map(([label, command]) => {
+    const { firstMs, medianMs, p95Ms, cpuMs } = summarize(measure(command, RUNS));
+    return [label, ...[firstMs, medianMs, p95Ms, cpuMs].map(formatMs)];
+  });
+  return formatTable(["", "first", "median", "95 %", "CPU"], rows);
+}
+
+/** As prepare-root itself tells it, in the line that it writes to the journal at every boot. */
+function benchPrepareRoot(): string {
+  if (process.getuid?.() !== 0) return "Not measured: needs root.";
+  const disk = join(scratch, "disk");
+  for (const name of ["disk", "m", "run"]) mkdirSync(join(scratch, name));
+  const { id } = makeComposefsDisk(disk, { ...SKELETON, "sbin/init": "#!/bin/sh\n" });
+  const lines = Array.from({ length: RUNS }, () => {
+    const steps = runInMountNamespace(
+      'mount --bind "$DISK" "$M"\n' +
+        'step prepare "$PROGRAM" --sysroot "$M" --config "" --run "$RUN" --cmdline "$CMDLINE"',
+      {
+        PROGRAM: join(ROOT, "dist/prepare-root"),
+        DISK: disk,
+        M: join(scratch, "m"),
+        RUN: join(scratch, "run"),
+        CMDLINE: `composefs=?${id}`,
+      },
+    );
+    const { code, output } = steps.get("prepare")!;
+    if (code !== 0) throw new Error(`prepare-root failed: ${output}`);
+    return output;
+  });
+  const found = lines.map((line) => /in (\d+) ms \((\d+) ms ours\), (\d+) MB/.exec(line)!);
+  const median = (index: number) =>
+    found.map((match) => Number(match[index])).sort((a, b) => a - b)[RUNS >> 1]!;
+  return formatTable(
+    ["", "median"],
+    [
+      ["from exec to mounted root", `${median(1)} ms (clock of 10 ms)`],
+      ["of it our code", `${median(2)} ms`],
+      ["peak memory", `${median(3)} MB`],
+    ],
+  );
+}
+
+function benchErofs(): string {
+  const dump = join(scratch, "tree.dump");
+  writeFileSync(dump, makeDump());
+  const [ours, theirs] = [join(scratch, "ours.erofs"), join(scratch, "theirs.erofs")];
+  const writer = join(import.meta.dirname, "write-image.ts");
+  const results: (readonly [string, Command])[] = [
+    ["ours (Bun, not compiled)", { argv: [BUN, writer, dump, ours] }],
+  ];
+  const toolsRoot = readdirSync(CACHE).find((name) => /^tools-root-[0-9a-f]{16}$/.test(name));
+  if (toolsRoot !== undefined) {
+    const argv = ["mkcomposefs", "--from-file", dump, theirs];
+    results.push(["mkcomposefs 1.0.8", { argv: chrootCommand(join(CACHE, toolsRoot), argv) }]);
+  }
+  const summaries = results.map(
+    ([label, command]) => [label, summarize(measure(command, 3))] as const,
+  );
+  const rows = summaries.map(([label, { medianMs, cpuMs }]) => [
+    label,
+    ...[medianMs, cpuMs].map(formatMs),
+  ]);
+  const table = formatTable(["", "median of 3", "CPU"], rows);
+  if (toolsRoot === undefined)
+    return `${table}\n\nmkcomposefs not measured: no tools root yet (npm test).`;
+  const equal = readFileSync(ours).equals(readFileSync(theirs));
+  const [first, second] = summaries;
+  const ratio = (first![1].cpuMs / second![1].cpuMs).toFixed(1);
+  return `${table}\n\n${ratio} times the CPU time of mkcomposefs; the images are ${equal ? "equal" : "DIFFERENT"}.`;
+}
+
+/** The demo's Debian image, when it has been built: three imports into empty repositories. */
+function benchImport(): string {
+  const images = join(CACHE, "os");
+  const names = existsSync(images) ? readdirSync(images) : [];
+  const name = names.find((entry) => /^oci-v1-[0-9a-f]{16}$/.test(entry));
+  if (name === undefined) return "Not measured: no image yet (npm run demo).";
+  const layout = join(images, name, "os.oci");
+  const runs = [1, 2, 3].map((number) => {
+    const repo = join(scratch, `repo${number}`);
+    const program = join(import.meta.dirname, "import-image.ts");
+    const { stdout, stderr, exitCode } = Bun.spawnSync([BUN, program, layout, repo]);
+    rmSync(repo, { recursive: true, force: true });
+    if (exitCode !== 0) throw new Error(`import-image.ts failed: ${stderr}`);
+    return stdout.toString().trim().split(" ").map(Number);
+  });
+  const median = (index: number) => runs.map((run) => run[index]!).sort((a, b) => a - b)[1]!;
+  const rows = [
+    ["pull, import, boot image (median of 3)", formatMs(median(0))],
+    ["peak memory", formatMb(median(1))],
+  ];
+  return formatTable(["", ""], rows);
+}
+
+/** An operating system's proportions: 64,000 files in 4,000 directories, every tenth a symlink. */
+function makeDump(): string {
+  const lines = ["/ 4096 40755 4002 0 0 0 0.0 - - -"];
+  for (let directory = 0; directory < 4000; directory++) {
+    const path = `/d${directory}`;
+    lines.push(`${path} 4096 40755 2 0 0 0 1700000000.0 - - -`);
+    for (let file = 0; file < 16; file++) {
+      const number = directory * 16 + file;
+      if (number % 10 === 0) {
+        lines.push(`${path}/l${file} 6 120777 1 0 0 0 1700000000.0 target - -`);
+        continue;
+      }
+      const digest = createHash("sha256").update(`${number}`).digest("hex");
+      const size = 65 + ((number * 7919) % 1_000_000);
+      lines.push(
+        `${path}/f${file} ${size} 100644 1 0 0 0 1700000000.0 ${objectPath(digest)} - ${digest}`,
+      );
+    }
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+function benchVerity(): string {
+  const block = new Uint8Array(1 << 20).map((_, index) => index & 0xff);
+  const rows = (["sha256", "sha512"] as const).map((algorithm) => {
+    const started = performance.now();
+    const hasher = new VerityHasher(algorithm);
+    for (let count = 0; count < 256; count++) hasher.update(block);
+    hasher.digestHex();
+    const seconds = (performance.now() - started) / 1000;
+    return [algorithm, `${((256 * block.length) / 1e6 / seconds).toFixed(0)} MB/s`];
+  });
+  return formatTable(["", ""], rows);
+}
