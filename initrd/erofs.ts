@@ -4,16 +4,11 @@ import { isErrno } from "../shared/error.ts";
 import { S_IFCHR } from "../shared/format/tree/node.ts";
 import { MOUNT_ATTR } from "../shared/sys/constants.ts";
 import type { Fd } from "../shared/sys/fd.ts";
+import { openFileSystem } from "../shared/sys/file-system.ts";
 import { mknodat } from "../shared/sys/link.ts";
 import { attachLoop } from "../shared/sys/loop.ts";
-import {
-  fsconfigCreate,
-  fsconfigFlag,
-  fsconfigString,
-  fsmount,
-  fsopen,
-} from "../shared/sys/mount.ts";
-import { type KernelFeatures, missingFileSystem } from "./kernel-features.ts";
+import { fsconfigCreate, fsconfigFlag, fsconfigString, fsmount } from "../shared/sys/mount.ts";
+import { type KernelFeatures, MISSING_FILE_SYSTEM_ADVICE } from "./kernel-features.ts";
 
 interface ErofsMount {
   /** Detached and read-only. */
@@ -39,20 +34,11 @@ export function mountErofs(image: Fd, backing: KernelFeatures["erofs"]): ErofsMo
 }
 
 function mountSource(source: string): Fd {
-  using context = openErofs();
+  using context = openFileSystem("erofs", MISSING_FILE_SYSTEM_ADVICE);
   fsconfigFlag(context, "ro");
   fsconfigString(context, "source", source);
   fsconfigCreate(context);
   return fsmount(context, MOUNT_ATTR.RDONLY | MOUNT_ATTR.NODEV);
-}
-
-function openErofs(): Fd {
-  try {
-    return fsopen("erofs");
-  } catch (cause) {
-    if (!isErrno(cause, "ENODEV")) throw cause;
-    throw missingFileSystem("erofs", cause);
-  }
 }
 
 /** Opening the control device loads the loop module, but until then nobody has made its node. */

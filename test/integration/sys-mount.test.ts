@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { CaseName } from "../support/kernel-cases.ts";
+import { SECURE_STORE_RESULT } from "../support/secure-store.ts";
 
 const RUNNER = join(import.meta.dirname, "../support/kernel-cases.ts");
 const notRoot = process.geteuid?.() === 0 ? "" : " (SKIPPED: mounting takes root)";
@@ -125,22 +126,7 @@ describe.skipIf(notRoot !== "")(`the kernel${notRoot}`, () => {
     const result = run("ext4") as { supported: boolean };
     if (result.supported) {
       expect(result).toMatchObject({
-        secure: {
-          secure: true,
-          small: true,
-          large: true,
-          named: true,
-          again: true,
-          stream: true,
-          image: true,
-          immutable: "EPERM",
-          withoutVerity: "verity-missing",
-          hasBare: false,
-          tolerated: "bare",
-          healed: true,
-          mistaken: "digest-mismatch",
-          temporary: [],
-        },
+        secure: SECURE_STORE_RESULT,
       });
     } else {
       expect(result).toMatchObject({

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { expect, it } from "vitest";
 import { BUN } from "../../scripts/build.ts";
 import { cacheDir, projectDir } from "../support/cache.ts";
+import { SECURE_STORE_RESULT } from "../support/secure-store.ts";
 import { createDisk, ext4FromDir } from "./disks.ts";
 import { ensureProductImages } from "./product-image.ts";
 import { withWorkbench } from "./workbench.ts";
@@ -53,22 +54,7 @@ it("stores with fs-verity, and keeps vfat whole", async () => {
             `set -o pipefail; /run/work/program/kernel-cases ${name} /run/work/${directory} 2>&1 | cat`,
           ),
         );
-      expect(await run("secureStore", "ext4")).toEqual({
-        secure: true,
-        small: true,
-        large: true,
-        named: true,
-        again: true,
-        stream: true,
-        image: true,
-        immutable: "EPERM",
-        withoutVerity: "verity-missing",
-        hasBare: false,
-        tolerated: "bare",
-        healed: true,
-        mistaken: "digest-mismatch",
-        temporary: [],
-      });
+      expect(await run("secureStore", "ext4")).toEqual(SECURE_STORE_RESULT);
       const { same, text, results } = (await run("transactions", "fat")) as {
         same: boolean;
         text: string;

@@ -3,7 +3,8 @@
 //
 // The EROFS mount needs a place for a moment, because kernels before 6.15 take no detached mount as a
 // layer; it is gone from the mount table before the function returns, whatever happens.
-// The initramfs has its own, smaller version of this (initrd/erofs.ts, overlay.ts).
+// What the kernel can do is asked as in the initramfs (shared/sys/file-system.ts); the layers differ: paths
+// with any number of object directories here, open descriptors and one there (initrd/overlay.ts).
 
 import { mkdtempSync, rmdirSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -14,13 +15,17 @@ import { MNT, MOUNT_ATTR, O } from "../../shared/sys/constants.ts";
 import { openDirectory } from "../../shared/sys/directory.ts";
 import type { Fd } from "../../shared/sys/fd.ts";
 import { openat, pread } from "../../shared/sys/file.ts";
+import {
+  type OverlayFeatures,
+  openFileSystem,
+  probeOverlay,
+} from "../../shared/sys/file-system.ts";
 import { attachLoop } from "../../shared/sys/loop.ts";
 import {
   fsconfigCreate,
   fsconfigFlag,
   fsconfigString,
   fsmount,
-  fsopen,
   moveMount,
   setIdMapping,
   umount2,
@@ -30,6 +35,8 @@ import type { MountOptions } from "./mount-options.ts";
 
 /** What the mount table shows as the device. */
 const SOURCE = "composefs";
+/** What to do about a file system type that the kernel does not know. */
+const MISSING_FILE_SYSTEM_ADVICE = "load its module first";
 
 /** Mounts the image file `image` on the directory `target`. */
 export function mountImage(image: string, target: string, options: MountOptions): void {
@@ -94,7 +101,7 @@ function createErofs(image: Fd, flags: number): Fd {
 }
 
 function mountErofs(source: string, flags: number): Fd {
-  using context = openType("erofs");
+  using context = openFileSystem("erofs", MISSING_FILE_SYSTEM_ADVICE);
   fsconfigString(context, "source", source);
   fsconfigFlag(context, "ro");
   // Without ACLs in the image the kernel need not look for them at every file.
@@ -103,46 +110,10 @@ function mountErofs(source: string, flags: number): Fd {
   return fsmount(context, MOUNT_ATTR.RDONLY);
 }
 
-function openType(type: "erofs" | "overlay"): Fd {
-  try {
-    return fsopen(type);
-  } catch (cause) {
-    if (!isErrno(cause, "ENODEV")) throw cause;
-    const message = `The kernel has no file system "${type}": load its module first`;
-    throw new UnsupportedError("feature", message, { type }, { cause });
-  }
-}
-
-interface OverlayFeatures {
-  /** `lowerdir+` and `datadir+` (6.7), one string `lower::data` (6.5), or `lower:data`. */
-  readonly layers: "append" | "data-only" | "plain";
-  /** `verity=require` (6.6). */
-  readonly verity: boolean;
-}
-
-/** Asks a context that is thrown away; versions tell little, distributions backport. */
-function probeOverlay(): OverlayFeatures {
-  using context = openType("overlay");
-  // Before 6.5 overlayfs knows only the old mount call, and the kernel keeps any words for later.
-  if (accepts(context, "composefs-probe", "1")) return { layers: "plain", verity: false };
-  const verity = accepts(context, "verity", "require");
-  return { layers: accepts(context, "lowerdir+", "/") ? "append" : "data-only", verity };
-}
-
-function accepts(context: Fd, key: string, value: string): boolean {
-  try {
-    fsconfigString(context, key, value);
-    return true;
-  } catch (error) {
-    if (isErrno(error, "EINVAL")) return false;
-    throw error;
-  }
-}
-
 /** A detached mount of overlayfs over the image that is mounted at `lower`. */
 function createOverlay(lower: string, options: MountOptions): Fd {
-  const features = probeOverlay();
-  using context = openType("overlay");
+  const features = probeOverlay(MISSING_FILE_SYSTEM_ADVICE);
+  using context = openFileSystem("overlay", MISSING_FILE_SYSTEM_ADVICE);
   fsconfigString(context, "source", SOURCE);
   fsconfigString(context, "metacopy", "on");
   fsconfigString(context, "redirect_dir", "on");
