@@ -9,22 +9,33 @@ import { basename } from "node:path";
 
 /** bootc's own name for it, and `init` for an initramfs that has nothing else in it. */
 const INITRAMFS_NAMES = ["prepare-root", "initramfs-setup", "bootc-initramfs-setup", "init"];
-const TOOL_NAMES = ["mkcomposefs", "composefs-info", "mount.composefs"] as const;
+/** Upstream's name and command line for ostree's part of it. */
+const OSTREE_NAME = "ostree-prepare-root";
+const TOOL_NAMES = ["mkcomposefs", "composefs-info", "mount.composefs", "composefs-dump"] as const;
+
+/** composefs-rs' tool: `bootc internals cfs`, and the tools as its verbs. */
+const CFSCTL_NAME = "cfsctl";
 
 const words = process.argv.slice(2);
-const internals = ["prepare-root", ...TOOL_NAMES];
+const internals = ["prepare-root", OSTREE_NAME, CFSCTL_NAME, ...TOOL_NAMES];
 const isInternal = words[0] === "internals" && internals.includes(words[1] ?? "");
-const name = isInternal ? words[1]! : basename(process.argv0);
-const argv = isInternal ? words.slice(2) : words;
+const given = isInternal ? words[1]! : basename(process.argv0);
+const rest = isInternal ? words.slice(2) : words;
+const isToolVerb = given === CFSCTL_NAME && TOOL_NAMES.some((each) => each === rest[0]);
+const name = isToolVerb ? rest[0]! : given;
+const argv = isToolVerb ? rest.slice(1) : rest;
 const tool = TOOL_NAMES.find((each) => each === name);
 
 if (INITRAMFS_NAMES.includes(name)) {
   const { runPrepareRoot } = await import("./initrd/main.ts");
   process.exitCode = runPrepareRoot(argv);
+} else if (name === OSTREE_NAME) {
+  const { runOstreePrepareRoot } = await import("./initrd/main.ts");
+  process.exitCode = runOstreePrepareRoot(argv);
 } else if (tool !== undefined) {
   const { runTool } = await import("./updater/cli/tools.ts");
   process.exitCode = runTool(tool, argv);
 } else {
   const { runBootc } = await import("./updater/cli/program.ts");
-  process.exitCode = await runBootc(argv);
+  process.exitCode = await runBootc(name === CFSCTL_NAME ? ["internals", "cfs", ...argv] : argv);
 }

@@ -8,8 +8,6 @@ export type VolatileMode = "no" | "yes" | "state" | "overlay";
 export interface BootParameters {
   /** In order of preference; empty when the line names no deployment. */
   readonly composefs: readonly ComposefsKarg[];
-  /** `ostree=` is there: another program mounts the root. */
-  readonly ostree: boolean;
   /** `systemd.volatile=`; systemd-volatile-root must not run on a composefs root. */
   readonly volatile: VolatileMode;
   /** `init=`, an absolute path in the new root. */
@@ -28,7 +26,6 @@ export function parseBootParameters(text: string): BootParameters {
   const init = lastValue(cmdline, "init");
   return {
     composefs: parseComposefsKargs(text),
-    ostree: lastValue(cmdline, "ostree") !== null,
     volatile: parseVolatile(parameterValues(cmdline, "systemd.volatile").at(-1)),
     init: init?.startsWith("/") ? init : null,
     shellWanted: isShellWanted(cmdline),

@@ -1,11 +1,9 @@
 // Mounting an EROFS image that is a file: directly (Linux 6.12), else through a loop device.
 
 import { isErrno } from "../shared/error.ts";
-import { S_IFCHR } from "../shared/format/tree/node.ts";
 import { MOUNT_ATTR } from "../shared/sys/constants.ts";
 import type { Fd } from "../shared/sys/fd.ts";
 import { openFileSystem } from "../shared/sys/file-system.ts";
-import { mknodat } from "../shared/sys/link.ts";
 import { attachLoop } from "../shared/sys/loop.ts";
 import { fsconfigCreate, fsconfigFlag, fsconfigString, fsmount } from "../shared/sys/mount.ts";
 import { type KernelFeatures, MISSING_FILE_SYSTEM_ADVICE } from "./kernel-features.ts";
@@ -16,9 +14,6 @@ interface ErofsMount {
   readonly backing: KernelFeatures["erofs"];
 }
 
-/** Character device 10:237, in the kernel's encoding. */
-const LOOP_CONTROL_RDEV = (10 << 8) | 237;
-
 export function mountErofs(image: Fd, backing: KernelFeatures["erofs"]): ErofsMount {
   if (backing === "file") {
     try {
@@ -28,7 +23,7 @@ export function mountErofs(image: Fd, backing: KernelFeatures["erofs"]): ErofsMo
       if (!isErrno(error, "ENOTBLK")) throw error;
     }
   }
-  const loop = attachImage(image);
+  const loop = attachLoop(image);
   using _device = loop.fd;
   return { mount: mountSource(loop.device), backing: "loop" };
 }
@@ -39,15 +34,4 @@ function mountSource(source: string): Fd {
   fsconfigString(context, "source", source);
   fsconfigCreate(context);
   return fsmount(context, MOUNT_ATTR.RDONLY | MOUNT_ATTR.NODEV);
-}
-
-/** Opening the control device loads the loop module, but until then nobody has made its node. */
-function attachImage(image: Fd): ReturnType<typeof attachLoop> {
-  try {
-    return attachLoop(image);
-  } catch (error) {
-    if (!isErrno(error, "ENOENT")) throw error;
-    mknodat(null, "/dev/loop-control", S_IFCHR | 0o600, LOOP_CONTROL_RDEV);
-    return attachLoop(image);
-  }
 }

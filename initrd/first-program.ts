@@ -5,12 +5,10 @@
 // are not wasted, the same pages are needed a moment later.
 
 import { IntegrityError, isErrno, StateError } from "../shared/error.ts";
-import { S_IFDIR, S_IFLNK, S_IFMT } from "../shared/format/tree/node.ts";
 import { O } from "../shared/sys/constants.ts";
 import type { Fd } from "../shared/sys/fd.ts";
 import { openat, pread, read } from "../shared/sys/file.ts";
-import { readlinkat } from "../shared/sys/link.ts";
-import { fstatatIfExists } from "../shared/sys/stat.ts";
+import { type PathRoot, resolveBelow } from "./path-below.ts";
 import { type ProgramNeeds, readProgramNeeds } from "./program-file.ts";
 
 /** What systemd's switch-root starts: `init=`, else itself, else /sbin/init. */
@@ -19,13 +17,9 @@ const MULTIARCH = process.arch === "arm64" ? "aarch64-linux-gnu" : "x86_64-linux
 const LIBRARY_DIRS = [`/usr/lib/${MULTIARCH}`, "/usr/lib64", "/usr/lib", "/lib64", "/lib"];
 
 const CHUNK_BYTES = 1 << 18;
-const MAX_LINKS = 40;
 const MAX_FILES = 500;
 
-/** The new root as seen by the search: directories are looked up once, for the sake of slow machines. */
-interface Root {
-  readonly fd: Fd;
-  readonly directories: Map<string, string | null>;
+interface Root extends PathRoot {
   /** What is read is thrown away. */
   readonly buffer: Uint8Array;
 }
@@ -89,43 +83,8 @@ function readThrough({ buffer, fd: root }: Root, path: string): ProgramNeeds {
 /** The first of `paths` that is no directory, without symlinks and relative to the root. */
 function firstFile(root: Root, paths: readonly string[]): string | null {
   for (const path of paths) {
-    const found = resolvePath(root, path, MAX_LINKS);
+    const found = resolveBelow(root, path);
     if (found !== null && !found.isDirectory) return found.path;
   }
   return null;
-}
-
-interface Found {
-  readonly path: string;
-  readonly isDirectory: boolean;
-}
-
-/**
- * Follows symlinks as the new root will: absolute ones start at it, where the kernel would now lead
- * into the initramfs. Null when nothing is there or after too many links.
- */
-function resolvePath(root: Root, path: string, linksLeft: number): Found | null {
-  const slash = path.lastIndexOf("/");
-  const name = path.slice(slash + 1);
-  const folder = slash <= 0 ? "" : resolveFolder(root, path.slice(0, slash), linksLeft);
-  if (folder === null) return null;
-  if (name === "" || name === ".") return { path: folder, isDirectory: true };
-  if (name === "..") return { path: folder.slice(0, folder.lastIndexOf("/")), isDirectory: true };
-  const here = `${folder}/${name}`;
-  const stat = fstatatIfExists(root.fd, here.slice(1));
-  if (stat === null) return null;
-  const type = stat.mode & S_IFMT;
-  if (type !== S_IFLNK) return { path: here, isDirectory: type === S_IFDIR };
-  if (linksLeft === 0) return null;
-  const target = Buffer.from(readlinkat(root.fd, here.slice(1))).toString("utf8");
-  return resolvePath(root, target.startsWith("/") ? target : `${folder}/${target}`, linksLeft - 1);
-}
-
-function resolveFolder(root: Root, path: string, linksLeft: number): string | null {
-  const known = root.directories.get(path);
-  if (known !== undefined) return known;
-  const found = resolvePath(root, path, linksLeft);
-  const folder = found?.isDirectory === true ? found.path : null;
-  root.directories.set(path, folder);
-  return folder;
 }

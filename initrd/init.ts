@@ -4,7 +4,7 @@
 // of this runs). Init must never return: it ends as the real root's init, a shell, or a reboot.
 
 import { describeError, isErrno, StateError } from "../shared/error.ts";
-import { FS_MAGIC, MNT, MS, O, REBOOT } from "../shared/sys/constants.ts";
+import { FS_MAGIC, MNT, MS, REBOOT } from "../shared/sys/constants.ts";
 import {
   mkdiratIfMissing,
   openDirectory,
@@ -12,14 +12,13 @@ import {
   removeTree,
 } from "../shared/sys/directory.ts";
 import type { Fd } from "../shared/sys/fd.ts";
-import { openat, readAll } from "../shared/sys/file.ts";
 import { chroot, mount, umount2 } from "../shared/sys/mount.ts";
 import { execve, reboot, sync } from "../shared/sys/process.ts";
 import { fstatatIfExists, fstatfs } from "../shared/sys/stat.ts";
 import { parseBootParameters } from "./boot-parameters.ts";
 import { DEFAULT_OPTIONS } from "./options.ts";
 import { mountPhysicalRoot } from "./physical-root.ts";
-import { prepareRoot } from "./prepare-root.ts";
+import { prepareRoot, readCmdline } from "./prepare-root.ts";
 import { announce, say } from "./report.ts";
 
 const API_MOUNTS = [
@@ -30,7 +29,6 @@ const API_MOUNTS = [
 ] as const;
 const DEFAULT_INITS = ["/sbin/init", "/usr/lib/systemd/systemd", "/bin/sh"];
 const RAMFS_MAGIC = 0x858458f6;
-const CMDLINE_LIMIT_BYTES = 1 << 16;
 /** Time to read the refusal on a console before the machine starts again. */
 const REBOOT_DELAY_MS = 5000;
 
@@ -46,7 +44,11 @@ export function runAsInit(argv: readonly string[]): never {
     if (fstatatIfExists(null, sysroot)?.isMountRoot !== true) {
       mountPhysicalRoot(parameters, sysroot);
     }
-    announce(prepareRoot(DEFAULT_OPTIONS, { early: true }), DEFAULT_OPTIONS.run, true);
+    announce(
+      prepareRoot(DEFAULT_OPTIONS, { early: true, isInit: true }),
+      DEFAULT_OPTIONS.run,
+      true,
+    );
     switchRoot(sysroot, parameters.init, argv);
   } catch (error) {
     say("crit", `refused: ${describeError(error)}`, true);
@@ -62,35 +64,39 @@ function mountApi(): void {
   }
 }
 
-function readCmdline(): string {
-  using file = openat(null, "/proc/cmdline", O.RDONLY);
-  return Buffer.from(readAll(file, CMDLINE_LIMIT_BYTES)).toString("utf8").trim();
-}
-
 /** As switch_root(8): the API mounts move along, the initramfs is emptied, init takes over. */
 function switchRoot(newRoot: string, init: string | null, argv: readonly string[]): never {
   using initramfs = openDirectory(null, "/");
-  for (const [, path] of API_MOUNTS) moveApiMount(path, `${newRoot}${path}`);
+  moveApiMounts(newRoot);
   process.chdir(newRoot);
   mount(newRoot, "/", null, MS.MOVE, null);
   chroot(".");
   process.chdir("/");
   emptyInitramfs(initramfs);
+  return startInit(init === null ? DEFAULT_INITS : [init], argv);
+}
+
+/** The first of `candidates` that exists becomes this process. */
+export function startInit(candidates: readonly string[], argv: readonly string[]): never {
   const environment = { HOME: "/", TERM: process.env["TERM"] ?? "linux" };
-  for (const path of init === null ? DEFAULT_INITS : [init]) {
+  for (const path of candidates) {
     try {
       execve(path, [path, ...argv], environment);
     } catch (error) {
       if (!isErrno(error, "ENOENT")) throw error;
     }
   }
-  throw new StateError("missing", `The image has no "${init ?? DEFAULT_INITS[0]}" to start`);
+  throw new StateError("missing", `The image has no "${candidates[0]}" to start`);
 }
 
 /** A file system without a place in the new root is let go; init mounts what it needs. */
-function moveApiMount(from: string, to: string): void {
-  if (fstatatIfExists(null, to) === null) umount2(from, MNT.DETACH);
-  else mount(from, to, null, MS.MOVE, null);
+export function moveApiMounts(newRoot: string): void {
+  for (const [, from] of API_MOUNTS) {
+    const to = `${newRoot}${from}`;
+    if (fstatatIfExists(null, from)?.isMountRoot !== true) continue;
+    if (fstatatIfExists(null, to) === null) umount2(from, MNT.DETACH);
+    else mount(from, to, null, MS.MOVE, null);
+  }
 }
 
 /** Gives the memory back. Only ever a RAM file system: a mistake here would empty a disk. */
@@ -108,7 +114,7 @@ function emptyInitramfs(initramfs: Fd): void {
 }
 
 /** A machine far away must not wait for ever (docs/decisions/0002-refusal-reboots.md). */
-function giveUp(shellWanted: boolean): never {
+export function giveUp(shellWanted: boolean): never {
   if (shellWanted) {
     say(
       "crit",

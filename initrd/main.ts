@@ -8,24 +8,48 @@ import { Fd } from "../shared/sys/fd.ts";
 import { writeAll } from "../shared/sys/file.ts";
 import { fstatatIfExists } from "../shared/sys/stat.ts";
 import { runAsInit } from "./init.ts";
-import { HELP, parseOptions } from "./options.ts";
-import { prepareRoot } from "./prepare-root.ts";
+import { DEFAULT_OPTIONS, HELP, parseOptions } from "./options.ts";
+import { OSTREE_HELP, parseOstreeArguments } from "./ostree/arguments.ts";
+import { prepareOstreeRoot } from "./ostree/prepare.ts";
+import { runAsOstreeInit } from "./ostree/static-init.ts";
+import { prepareRoot, readCmdline } from "./prepare-root.ts";
 import { announce, say } from "./report.ts";
 
 /** Runs prepare-root; `argv` without the program's name. Returns the exit code, 0, 1 or 2 (usage). */
 export function runPrepareRoot(argv: readonly string[]): number {
   // Init gets the words of the kernel's command line that the kernel does not know: not our options.
   if (process.pid === 1) return runAsInit(argv);
+  return runFront((early) => {
+    const options = parseOptions(argv);
+    if (options === null) return HELP;
+    requireRoot();
+    announce(prepareRoot(options, { early }), options.run, early);
+    return null;
+  });
+}
+
+/** Runs as ostree's own program of this name does; its exit codes are 0 and 1. */
+export function runOstreePrepareRoot(argv: readonly string[]): number {
+  if (process.pid === 1) return runAsOstreeInit(argv);
+  const code = runFront((early) => {
+    const options = parseOstreeArguments(argv);
+    if (options === null) return OSTREE_HELP;
+    requireRoot();
+    const cmdline = options.cmdline ?? readCmdline();
+    const { run } = DEFAULT_OPTIONS;
+    announce(prepareOstreeRoot({ ...options, cmdline, run }, { early }), run, early);
+    return null;
+  });
+  return Math.min(code, 1);
+}
+
+/** `work` returns a text for standard output, if any, and gets whether this is an initramfs. */
+function runFront(work: (early: boolean) => string | null): number {
   let early = false;
   try {
     early = fstatatIfExists(null, "/etc/initrd-release") !== null;
-    const options = parseOptions(argv);
-    if (options === null) {
-      writeAll(new Fd(1), Buffer.from(HELP));
-      return 0;
-    }
-    requireRoot();
-    announce(prepareRoot(options, { early }), options.run, early);
+    const text = work(early);
+    if (text !== null) writeAll(new Fd(1), Buffer.from(text));
     return 0;
   } catch (error) {
     say("crit", `refused: ${describeError(error)}`, early);

@@ -30,8 +30,8 @@ export const DEFAULT_OPTIONS: Options = {
 
 export const HELP = `Usage: prepare-root [setup-root] [OPTIONS]
 
-Mounts the composefs deployment that the kernel command line names. Runs in the initramfs;
-the options are for tests and for soft reboots.
+Mounts the deployment that the kernel command line names (composefs=, else ostree=). Runs in the
+initramfs; the options are for tests and for soft reboots.
 
   --sysroot DIR    the mounted physical root [default: ${DEFAULT_OPTIONS.sysroot}]
   --config FILE    settings [default: ${DEFAULT_OPTIONS.config}]

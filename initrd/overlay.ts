@@ -4,6 +4,7 @@
 // must be attached somewhere, because the kernel looks them up through /proc/self/fd.
 
 import { UnsupportedError } from "../shared/error.ts";
+import { S_IFDIR, S_IFMT } from "../shared/format/tree/node.ts";
 import type { Fd } from "../shared/sys/fd.ts";
 import {
   fsconfigCreate,
@@ -12,6 +13,7 @@ import {
   fsmount,
   fsopen,
 } from "../shared/sys/mount.ts";
+import { fstatatIfExists } from "../shared/sys/stat.ts";
 import type { KernelFeatures } from "./kernel-features.ts";
 
 export interface OverlayLayers {
@@ -65,9 +67,26 @@ function setLowerLayers(context: Fd, layers: OverlayLayers, features: KernelFeat
     if (data !== undefined) setDirectory(context, "datadir+", data, features);
     return;
   }
+  if (features.layers === "plain" && data !== undefined) requireHiddenObjects(lower);
   const separator = features.layers === "data-only" ? "::" : ":";
   const dataText = data === undefined ? "" : `${separator}${procPath(data)}`;
   fsconfigString(context, "lowerdir", `${procPath(lower)}${dataText}`);
+}
+
+/**
+ * Without data-only layers (6.5) the object store is an ordinary layer, and its directories 00 to ff
+ * show in the root unless the image has something else of each name: formats V0 and V1 have whiteouts.
+ */
+function requireHiddenObjects(image: Fd): void {
+  for (let byte = 0; byte < 256; byte++) {
+    const name = byte.toString(16).padStart(2, "0");
+    const mode = fstatatIfExists(image, name)?.mode ?? S_IFDIR;
+    if ((mode & S_IFMT) !== S_IFDIR) continue;
+    throw new UnsupportedError(
+      "feature",
+      `The kernel would show the object store in the root as "/${name}" (EROFS format V1 hides it, data-only layers need Linux 6.5): use a newer one`,
+    );
+  }
 }
 
 function setDirectory(context: Fd, key: string, directory: Fd, features: KernelFeatures): void {

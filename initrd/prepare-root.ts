@@ -2,24 +2,26 @@
 //
 // Everything here is synchronous: mounts and namespaces belong to this one thread.
 
-import { describeError, isErrno, StateError } from "../shared/error.ts";
+import { describeError, isErrno, StateError, UsageError } from "../shared/error.ts";
 import { MS, O } from "../shared/sys/constants.ts";
 import type { Fd } from "../shared/sys/fd.ts";
 import { openat, openatIfExists, readAll } from "../shared/sys/file.ts";
 import { mount } from "../shared/sys/mount.ts";
 import { fstat, fstatatIfExists, fstatfs } from "../shared/sys/stat.ts";
-import { type BootParameters, parseBootParameters } from "./boot-parameters.ts";
+import { parseBootParameters } from "./boot-parameters.ts";
 import { readFirstProgram } from "./first-program.ts";
 import { type KernelFeatures, probeKernel } from "./kernel-features.ts";
 import { describePlan, type MountPlan, planMounts } from "./mount-plan.ts";
 import { checkStateDir, type MountedRoot, mountRoot, type RootBase } from "./mount-root.ts";
 import type { Options } from "./options.ts";
+import { findArgument, isAndroidBoot } from "./ostree/kernel-arguments.ts";
+import { prepareOstreeRoot } from "./ostree/prepare.ts";
 import { openRootImage, shortId } from "./root-image.ts";
 import { DEFAULT_SETTINGS, parseSettings, type Settings } from "./settings.ts";
 import { linkVolatileRoot } from "./volatile-root.ts";
 
 export interface Outcome {
-  /** null: this is no composefs boot, and nothing was done. */
+  /** null: neither composefs nor ostree starts this disk, and nothing was done. */
   readonly id: string | null;
   /** What was decided, for the journal. */
   readonly text: string;
@@ -30,6 +32,8 @@ export interface Outcome {
 /** In an initramfs a root without a first program is refused, and systemd is told about the disk. */
 export interface Surroundings {
   readonly early: boolean;
+  /** Nobody else mounts anything: this is PID 1, and what comes next is the root's own init. */
+  readonly isInit?: boolean;
   readonly probe?: () => KernelFeatures;
 }
 
@@ -38,11 +42,16 @@ const CMDLINE_LIMIT_BYTES = 1 << 16;
 
 /** Throws for every refusal; then nothing was attached. */
 export function prepareRoot(options: Options, surroundings: Surroundings): Outcome {
-  const settings = readSettings(options.config);
-  const parameters = parseBootParameters(options.cmdline ?? readCmdline());
+  const cmdline = options.cmdline ?? readCmdline();
+  const parameters = parseBootParameters(cmdline);
   using sysroot = openSysroot(options.sysroot);
-  if (parameters.composefs.length === 0) return withoutKarg(parameters, sysroot);
+  if (parameters.composefs.length === 0) {
+    if (!isOstreeBoot(cmdline, sysroot)) return withoutKarg(sysroot);
+    refuseComposefsOptions(options);
+    return prepareOstreeRoot({ ...options, cmdline }, surroundings);
+  }
 
+  const settings = readSettings(options.config);
   const started = performance.now();
   using image = openRootImage(sysroot, options.sysroot, parameters.composefs);
   const checked = performance.now();
@@ -75,7 +84,7 @@ function readSettings(path: string): Settings {
   return parseSettings(Buffer.from(readAll(file, CONFIG_LIMIT_BYTES)).toString("utf8"), path);
 }
 
-function readCmdline(): string {
+export function readCmdline(): string {
   using file = openat(null, "/proc/cmdline", O.RDONLY);
   return Buffer.from(readAll(file, CMDLINE_LIMIT_BYTES)).toString("utf8").trim();
 }
@@ -94,19 +103,30 @@ function openSysroot(path: string): Fd {
   }
 }
 
-/** The same initramfs also starts ordinary systems and ostree; only an image-only disk is refused. */
-function withoutKarg(parameters: BootParameters, sysroot: Fd): Outcome {
+/** An Android boot loader also starts ordinary systems, so there the disk is asked, too. */
+function isOstreeBoot(cmdline: string, sysroot: Fd): boolean {
+  if (findArgument(cmdline, "ostree") !== null) return true;
+  return isAndroidBoot(cmdline) && fstatatIfExists(sysroot, "ostree/root.a") !== null;
+}
+
+function refuseComposefsOptions({ rootFs, target }: Options): void {
+  if (rootFs === null && target === null) return;
+  throw new UsageError("conflict", "--root-fs and --target are not for ostree deployments");
+}
+
+/** The same initramfs also starts ordinary systems; only a disk with images only is refused. */
+function withoutKarg(sysroot: Fd): Outcome {
   const isSystem = ["usr/lib/os-release", "etc/os-release"].some(
     (path) => fstatatIfExists(sysroot, path) !== null,
   );
-  if (!isSystem && !parameters.ostree) {
+  if (!isSystem) {
     throw new StateError(
       "missing",
       'No composefs= on the kernel command line, so nothing says which deployment to start: choose another boot entry, or add "composefs=<id>" (the ids are the names in state/deploy on the root disk)',
     );
   }
-  const reason = parameters.ostree ? "ostree= is given" : "the root disk holds an ordinary system";
-  return { id: null, text: `nothing to do: no composefs=, and ${reason}`, warnings: [] };
+  const text = "nothing to do: no composefs=, and the root disk holds an ordinary system";
+  return { id: null, text, warnings: [] };
 }
 
 /** With "ro" on the command line the whole file system is read-only, and /etc and /var would stay so. */

@@ -15,9 +15,18 @@ import { findMountSource } from "./mount-source.ts";
 
 const MOUNTINFO_LIMIT_BYTES = 1 << 20;
 
-/** Makes the link below `run`, unless there is one or the root is on no block device. */
-export function linkVolatileRoot(sysroot: Fd, sysrootPath: string, run: string): void {
-  const device = findDevice(sysroot, sysrootPath);
+/**
+ * Makes the link below `run`, unless there is one or the root is on no block device. `preferred`, when
+ * it is a block device, is taken for the root's.
+ */
+export function linkVolatileRoot(
+  sysroot: Fd,
+  sysrootPath: string,
+  run: string,
+  preferred: string | null = null,
+): void {
+  const named = preferred === null ? null : numbersOf(preferred);
+  const device = named ?? findDevice(sysroot, sysrootPath);
   if (device === null) return;
   mkdiratIfMissing(null, `${run}/systemd`, 0o755);
   try {
@@ -33,8 +42,12 @@ function findDevice(sysroot: Fd, sysrootPath: string): string | null {
   if (devMajor !== 0) return `${devMajor}:${devMinor}`;
   // btrfs shows an invented number; the device stands in the mount table.
   const source = findMountSource(readMountinfo(), sysrootPath);
-  if (source === null) return null;
-  const stat = statDevice(source);
+  return source === null ? null : numbersOf(source);
+}
+
+/** "major:minor" of a block device, null for anything else. */
+function numbersOf(path: string): string | null {
+  const stat = statDevice(path);
   if (stat === null || (stat.mode & S_IFMT) !== S_IFBLK) return null;
   const { rdev } = stat;
   return `${(rdev >>> 8) & 0xfff}:${(rdev & 0xff) | ((rdev >>> 12) & 0xfff00)}`;

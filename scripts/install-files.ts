@@ -53,6 +53,8 @@ const SYMLINKS: Readonly<Record<string, string>> = {
   "usr/lib/bootc/prepare-root": "../../bin/bootc",
   // The name that bootc's own initramfs unit calls.
   "usr/lib/bootc/initramfs-setup": "prepare-root",
+  // ostree's own name for its part; /usr/lib/ostree belongs to ostree's packages.
+  "usr/lib/bootc/ostree-prepare-root": "prepare-root",
   // Without it a staged update would never become the next one to start, so it is always enabled.
   [`${UNITS}/multi-user.target.wants/bootc-finalize-staged.service`]:
     "../bootc-finalize-staged.service",

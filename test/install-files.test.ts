@@ -49,6 +49,7 @@ test("installFiles puts every name of the program, the dracut module and the uni
     "usr/bin/bootc",
     "usr/lib/bootc/prepare-root",
     "usr/lib/bootc/initramfs-setup",
+    "usr/lib/bootc/ostree-prepare-root",
   ])
     expect(readFileSync(join(root, name), "utf8")).toBe("the program\n");
   expect(describeTree(root)).toEqual(

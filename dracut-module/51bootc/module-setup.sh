@@ -33,16 +33,28 @@ installkernel() {
 
 # called by dracut
 install() {
-    local _unit=prepare-root.service
+    local _unit=prepare-root.service _conf _key
 
     # A symlink to /usr/bin/bootc; dracut takes both, and the libraries.
     inst_binary /usr/lib/bootc/prepare-root
     inst_script "$moddir/prepare-root-failed.sh" /usr/lib/bootc/prepare-root-failed
     inst_multiple -o /usr/lib/composefs/setup-root-conf.toml sleep systemctl
 
+    # ostree's own config; whoever keeps the public keys elsewhere says so there.
+    for _conf in /usr/lib/ostree/prepare-root.conf /etc/ostree/prepare-root.conf; do
+        [ -r "${dracutsysrootdir-}$_conf" ] || continue
+        _key=$(sed -n 's/^[[:space:]]*keypath[[:space:]]*=[[:space:]]*//p' "${dracutsysrootdir-}$_conf" | tail -n 1)
+        inst_multiple -o "$_conf" ${_key:+"$_key"}
+    done
+    inst_multiple -o /etc/ostree/initramfs-root-binding.key
+
     inst_simple "$moddir/$_unit" "$systemdsystemunitdir/$_unit"
-    # The name that bootc's unit has, for drop-ins and scripts.
+    # The names that bootc's and ostree's units have, for drop-ins, orderings and scripts. Where dracut's
+    # module "ostree" is in the initramfs as well, this one takes its place.
     ln -sfn "$_unit" "$initdir$systemdsystemunitdir/bootc-root-setup.service"
+    ln -sfn "$_unit" "$initdir$systemdsystemunitdir/ostree-prepare-root.service"
+    mkdir -p "$initdir/usr/lib/ostree"
+    ln -sfn ../bootc/prepare-root "$initdir/usr/lib/ostree/ostree-prepare-root"
     $SYSTEMCTL -q --root "$initdir" add-requires initrd-root-fs.target "$_unit"
 
     inst_simple "$moddir/no-volatile-root.conf" \
