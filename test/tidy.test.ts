@@ -22,8 +22,8 @@ import {
 
 const MAX_FILE_LINES = 500;
 const MAX_FUNCTION_LINES = 70;
-/** What the initramfs half may weigh, minified; it was 103 kB when the limit was set. */
-const INITRD_BUNDLE_BUDGET_BYTES = 120_000;
+/** What the initramfs half may weigh, minified: 104 kB for composefs, 43 kB for ostree (0008). */
+const INITRD_BUNDLE_BUDGET_BYTES = 160_000;
 
 const paths = listProjectFiles();
 const sources = paths.filter((path) => path.endsWith(".ts")).map(readSource);
@@ -33,7 +33,10 @@ const product = sources.filter(
 );
 
 /** Folder -> folders it may import from, besides itself and shared/error.ts. The longest name counts. */
-const SHARED = ["shared/bytes", "shared/format", "shared/sys", "shared/txn", "shared/store"];
+const SHARED = [
+  ...["shared/bytes", "shared/format", "shared/sys", "shared/txn"],
+  ...["shared/store", "shared/ostree"],
+];
 const LAYERS: Readonly<Record<string, readonly string[]>> = {
   "shared/error.ts": [],
   "shared/log.ts": [],
@@ -42,6 +45,7 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
   "shared/sys": ["shared/bytes", "shared/format"],
   "shared/txn": ["shared/bytes", "shared/format", "shared/sys"],
   "shared/store": ["shared/bytes", "shared/format", "shared/sys", "shared/txn"],
+  "shared/ostree": ["shared/bytes", "shared/format", "shared/sys", "shared/txn"],
   initrd: SHARED,
   "updater/registry": SHARED,
   "updater/image": [...SHARED, "updater/registry"],
@@ -49,8 +53,9 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
   "updater/deploy": [...SHARED, "updater/boot", "updater/image"],
   "updater/install": [...SHARED, "updater/boot", "updater/deploy", "updater/image"],
   "updater/composefs": SHARED,
+  "updater/ostree": [...SHARED, "updater/boot", "updater/image"],
   "updater/container": [...SHARED, "updater/image"],
-  "updater/spec": ["shared/format", "updater/deploy", "updater/image"],
+  "updater/spec": ["shared/format", "updater/deploy", "updater/image", "updater/ostree"],
   "updater/output": ["shared/format", "updater/image", "updater/spec"],
   "updater/cli": [...SHARED, "updater", "package.json"],
   "main.ts": ["initrd/main.ts", "updater/cli/program.ts", "updater/cli/tools.ts"],
@@ -119,7 +124,7 @@ describe("imports", () => {
 describe("bundles", () => {
   const bundles = new Map<string, Bundle>();
   beforeAll(async () => {
-    for (const name of ["main", "initrd", "tools", "updater"] as const)
+    for (const name of ["main", "initrd", "tools", "updater", "hash-worker"] as const)
       bundles.set(name, await bundle(name));
   });
   const inputsOf = (name: string) => Object.keys(bundles.get(name)!.metafile.inputs);
@@ -150,6 +155,20 @@ describe("bundles", () => {
     const allowed = /^shared\/|^updater\/composefs\/|^updater\/cli\//;
     expect(inputsOf("tools").filter((path) => !allowed.test(path))).toEqual([]);
     expect(inputsOf("tools")).toContain("updater/cli/tools.ts");
+  });
+
+  test("hash-worker has little, and only what tools have", () => {
+    const allowed = inputsOf("tools");
+    const own = "updater/composefs/hash-worker.ts";
+    expect(inputsOf("hash-worker").filter((path) => !allowed.includes(path))).toEqual([own]);
+    expect(bundles.get("hash-worker")!.code.length).toBeLessThan(60_000);
+  });
+
+  test("functions of short-lived programs are kept from the last compiler", () => {
+    for (const name of ["tools", "hash-worker"]) {
+      const code = Buffer.from(bundles.get(name)!.code).toString();
+      expect(code.slice(code.lastIndexOf("for("))).toMatch(/^for\(.+\bhashBlocks\b.+\$noFTL\(/);
+    }
   });
 
   test("updater has nothing of initrd", () => {

@@ -14,7 +14,7 @@ export function makeFinalizeCommand(terminal: Terminal) {
     .description("Make the staged deployment the default; run by the system at shutdown")
     .option("--dry-run", "only print what would be done, as JSON")
     .action((options) => {
-      using session = openSession("write");
+      using session = openSession("write", "finalize");
       const world = observeWorld(session.system, session.boot.path, session.booted);
       if (options.dryRun === true) {
         terminal.write(formatPlan(planFinalize(world)));

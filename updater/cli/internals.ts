@@ -9,6 +9,7 @@ import { observeWorld } from "../deploy/world.ts";
 import { hostJsonSchema } from "../spec/host.ts";
 import { formatGarbage, makeCfsCommand } from "./cfs.ts";
 import { makeFsckCommand } from "./fsck.ts";
+import { makeOstreeCommand } from "./ostree.ts";
 import { openSession } from "./session.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -22,6 +23,7 @@ export function makeInternalsCommand(terminal: Terminal) {
     .addCommand(makeGcCommand(terminal))
     .addCommand(makeFsckCommand(terminal))
     .addCommand(makeCfsCommand(terminal))
+    .addCommand(makeOstreeCommand(terminal))
     .addCommand(makeSchemaCommand(terminal));
 }
 
@@ -34,7 +36,7 @@ function makeGcCommand(terminal: Terminal) {
     .option("--prune-repo", "also objects of the repository (always done)")
     .action((options) => {
       const dryRun = options.dryRun === true || options.assertNoOp === true;
-      using session = openSession("write");
+      using session = openSession("write", "gc");
       const { system, boot, repo, booted } = session;
       const world = observeWorld(system, boot.path, booted);
       const plan = planCleanup(world, { tags: listTags(repo), kernelsOnly: false });

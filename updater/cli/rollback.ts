@@ -16,7 +16,7 @@ export function makeRollbackCommand(terminal: Terminal) {
     .option("--apply", "restart into it")
     .option("--dry-run", "only print what would be done, as JSON")
     .action((options) => {
-      using session = openSession("write");
+      using session = openSession("write", "rollback");
       const plan = planRollback(observeWorld(session.system, session.boot.path, session.booted));
       if (options.dryRun === true) {
         terminal.write(formatPlan({ kind: "rollback", ...plan }));

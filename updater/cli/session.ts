@@ -3,7 +3,7 @@
 // partition, the repository.
 
 import { join } from "node:path";
-import { describeError, StateError, UnsupportedError } from "../../shared/error.ts";
+import { describeError, StateError } from "../../shared/error.ts";
 import { openRepository } from "../../shared/store/repository.ts";
 import { MOUNT_ATTR, MS } from "../../shared/sys/constants.ts";
 import { mkdiratIfMissing } from "../../shared/sys/directory.ts";
@@ -15,6 +15,7 @@ import { findMount } from "../boot/mount-table.ts";
 import { readSystem, type System } from "../boot/system.ts";
 import type { Deployer } from "../deploy/deployer.ts";
 import { type BootedImage, detectEnvironment } from "../deploy/environment.ts";
+import { type OstreeVerb, refuseOnOstree } from "./ostree-refusal.ts";
 import { enterPrivateMounts } from "./private-mounts.ts";
 
 export interface Session extends Deployer, Disposable {
@@ -25,11 +26,12 @@ export interface Session extends Deployer, Disposable {
 
 /**
  * Re-executes the program in private mounts. `mode` "read" leaves /sysroot as it is, does not lock,
- * and makes do without a boot partition.
+ * and makes do without a boot partition. On an ostree system nothing is opened: the error names the
+ * command that does the same there.
  */
-export function openSession(mode: "read" | "write"): Session {
+export function openSession(mode: "read" | "write", verb: OstreeVerb): Session {
   const before = readSystem();
-  const booted = requireComposefs(before);
+  const booted = requireComposefs(before, verb);
   requireRoot();
   enterPrivateMounts();
   using resources = new DisposableStack();
@@ -59,6 +61,12 @@ function openBoot(system: System, mode: "read" | "write", problems: string[]): B
   }
 }
 
+/** For verbs that look at their arguments first. UnsupportedError on an ostree system. */
+export function rejectOstree(verb: OstreeVerb): void {
+  const system = readSystem();
+  if (detectEnvironment(system, process.env).kind === "ostree") throw refuseOnOstree(system, verb);
+}
+
 export function requireRoot(): void {
   if (process.getuid?.() === 0) return;
   throw new StateError("not-root", 'This command must be run as the root user, e.g. with "sudo"');
@@ -70,7 +78,7 @@ export function acquireVerbLock(system: System): Disposable {
   return acquireLock(join(system.runDirectory, "bootc/lock"));
 }
 
-function requireComposefs(system: System): BootedImage {
+function requireComposefs(system: System, verb: OstreeVerb): BootedImage {
   const environment = detectEnvironment(system, process.env);
   switch (environment.kind) {
     case "composefs":
@@ -81,10 +89,7 @@ function requireComposefs(system: System): BootedImage {
         "Detected container; this command requires a booted host system",
       );
     case "ostree":
-      throw new UnsupportedError(
-        "feature",
-        "This system was booted through ostree, which is not supported yet",
-      );
+      throw refuseOnOstree(system, verb);
     case "other":
       throw new StateError(
         "not-booted",

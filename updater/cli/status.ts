@@ -5,12 +5,14 @@ import { readSystem } from "../boot/system.ts";
 import { detectEnvironment } from "../deploy/environment.ts";
 import { makeHostState } from "../deploy/host-state.ts";
 import { observeWorld } from "../deploy/world.ts";
+import { readOstreeHost } from "../ostree/host-state.ts";
 import { formatHostHuman } from "../output/human.ts";
 import { formatCanonicalJson } from "../output/json.ts";
 import { formatYaml } from "../output/yaml.ts";
 import type { Host } from "../spec/host.ts";
 import { makeEmptyHost, makeHost, selectBooted } from "../spec/make-host.ts";
-import { openSession } from "./session.ts";
+import { makeOstreeHost } from "../spec/make-ostree-host.ts";
+import { openSession, requireRoot } from "./session.ts";
 import type { Terminal } from "./terminal.ts";
 
 const FORMATS = ["humanreadable", "yaml", "json"] as const;
@@ -54,10 +56,16 @@ function formatHost(host: Host, format: Format, verbose: boolean): string {
   }
 }
 
-/** A machine that was not booted through us has an empty document; asking needs no privileges. */
+/** A machine that was not booted from an image has an empty document; asking needs no privileges. */
 function readHost(): Host {
-  if (detectEnvironment(readSystem(), process.env).kind !== "composefs") return makeEmptyHost();
-  using session = openSession("read");
+  const here = readSystem();
+  const { kind } = detectEnvironment(here, process.env);
+  if (kind === "ostree") {
+    requireRoot();
+    return makeOstreeHost(readOstreeHost(here));
+  }
+  if (kind !== "composefs") return makeEmptyHost();
+  using session = openSession("read", "status");
   const { system, boot, repo, booted, problems } = session;
   const state = makeHostState(system, repo, observeWorld(system, boot.path, booted));
   return makeHost({ ...state, problems: [...problems, ...state.problems] });

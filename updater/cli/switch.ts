@@ -11,7 +11,7 @@ import { openSource } from "../image/source.ts";
 import { absoluteReference } from "./absolute-reference.ts";
 import { makeObserver, makeProgressOption } from "./progress.ts";
 import { rebootSystem } from "./reboot.ts";
-import { openSession } from "./session.ts";
+import { openSession, rejectOstree } from "./session.ts";
 import type { Terminal } from "./terminal.ts";
 import { printOutcome } from "./update-text.ts";
 
@@ -28,12 +28,13 @@ export function makeSwitchCommand(terminal: Terminal) {
     .addOption(makeProgressOption())
     .option("--dry-run", "fetch, but only print what would be done, as JSON")
     .action(async (target, options) => {
+      rejectOstree("switch");
       if (options.enforceContainerSigpolicy === true) {
         throw new UnsupportedError("feature", "--enforce-container-sigpolicy is not supported yet");
       }
       const reference = absoluteReference(makeImageReference(options.transport, target));
       const source = openSource(reference);
-      using session = openSession("write");
+      using session = openSession("write", "switch");
       const { system, boot, repo, booted } = session;
       const host = makeHostState(system, repo, observeWorld(system, boot.path, booted));
       const current = host.staged?.image ?? host.booted?.image ?? null;

@@ -37,7 +37,7 @@ export function makeUpgradeCommand(terminal: Terminal) {
     .addOption(makeProgressOption())
     .option("--dry-run", "fetch, but only print what would be done, as JSON")
     .action(async (options) => {
-      using session = openSession("write");
+      using session = openSession("write", "upgrade");
       if (options.fromDownloaded === true) {
         releaseDownloaded(session, terminal, options.dryRun === true);
         if (options.apply === true && options.dryRun !== true) rebootSystem();

@@ -108,6 +108,7 @@ function makeImageStatus(deployment: Deployment, problems: string[]): ImageStatu
   };
 }
 
-function copyReference({ image, transport, signature }: ImageReference) {
+/** With `signature` only when it is set, as bootc prints it. */
+export function copyReference({ image, transport, signature }: ImageReference) {
   return { image, transport, ...(signature === undefined ? {} : { signature }) };
 }
