@@ -13,6 +13,7 @@ import { ERRNO, syscallError } from "./errno.ts";
 import { LoopConfig } from "./loop.ts";
 import { MountAttr } from "./mount.ts";
 import { Rlimit } from "./process.ts";
+import { F_LOCK, F_OFD, FlockRange } from "./range-lock.ts";
 import { Statfs, Statx } from "./stat.ts";
 import { SYSCALL_NUMBERS } from "./syscall-number.ts";
 import { FsverityDigest, FsverityEnableArg } from "./verity.ts";
@@ -59,6 +60,7 @@ const INCLUDES = [
   "sys/resource.h",
   "sys/stat.h",
   "sys/vfs.h",
+  "linux/fs.h",
   "linux/fsverity.h",
   "linux/loop.h",
   "linux/magic.h",
@@ -118,6 +120,8 @@ describe("constants", () => {
       FSMOUNT_CLOEXEC: constants.FSMOUNT_CLOEXEC,
       CLONE_NEWNS: constants.CLONE_NEWNS,
       EINTR: constants.EINTR,
+      ...prefixed("F_OFD_", F_OFD),
+      ...prefixed("F_", F_LOCK),
       EROFS_SUPER_MAGIC_V1: FS_MAGIC.EROFS,
       EXT4_SUPER_MAGIC: FS_MAGIC.EXT4,
       OVERLAYFS_SUPER_MAGIC: FS_MAGIC.OVERLAY,
@@ -193,6 +197,13 @@ describe("structs", () => {
     add("dirent64", DirentHeader, { recordLength: "d_reclen", type: "d_type" }, false);
     add("mount_attr", MountAttr, { set: "attr_set", clear: "attr_clr", usernsFd: "userns_fd" });
     add("timespec", Timespec, { sec: "tv_sec", nsec: "tv_nsec" });
+    add("flock", FlockRange, {
+      type: "l_type",
+      whence: "l_whence",
+      start: "l_start",
+      length: "l_len",
+      pid: "l_pid",
+    });
     add("rlimit", Rlimit, { soft: "rlim_cur", hard: "rlim_max" });
     add("loop_config", LoopConfig, { fd: "fd", blockSize: "block_size", flags: "info.lo_flags" });
     add("fsverity_enable_arg", FsverityEnableArg, {

@@ -18,6 +18,9 @@ const SIGNATURES = {
   fchmod: { args: ["i32", "u32"], returns: "i32" },
   fchmodat: { args: ["i32", "ptr", "u32", "i32"], returns: "i32" },
   fchownat: { args: ["i32", "ptr", "u32", "u32", "i32"], returns: "i32" },
+  fcntl: { args: ["i32", "i32", "ptr"], returns: "i32" },
+  fgetxattr: { args: ["i32", "ptr", "ptr", "u64"], returns: FFIType.i64_fast },
+  flistxattr: { args: ["i32", "ptr", "u64"], returns: FFIType.i64_fast },
   flock: { args: ["i32", "i32"], returns: "i32" },
   fstatfs: { args: ["i32", "ptr"], returns: "i32" },
   fsync: { args: ["i32"], returns: "i32" },
@@ -92,12 +95,29 @@ export function attempt(name: FunctionName, ...args: readonly Argument[]): numbe
 }
 
 /** Calls the kernel through syscall(2), for calls that old C libraries do not wrap. */
-export function attemptSyscall(name: SyscallName, ...args: readonly Argument[]): number {
+export function attemptSyscall(
+  name: SyscallName,
+  a: Argument = null,
+  b: Argument = null,
+  c: Argument = null,
+  d: Argument = null,
+  e: Argument = null,
+  f: Argument = null,
+): number {
   const { functions, errnoAddress } = (loaded ??= load());
-  const [a = null, b = null, c = null, d = null, e = null, f = null] = args.map(asRegister);
   const number = syscallNumber(name);
   for (;;) {
-    const result = Number(functions.syscall(number, a, b, c, d, e, f));
+    const result = Number(
+      functions.syscall(
+        number,
+        asRegister(a),
+        asRegister(b),
+        asRegister(c),
+        asRegister(d),
+        asRegister(e),
+        asRegister(f),
+      ),
+    );
     if (result !== -1) return result;
     const errno = read.i32(errnoAddress, 0);
     if (errno !== EINTR) return -errno;

@@ -187,3 +187,9 @@ export function unshareMounts(): void {
 export function chroot(path: Path): void {
   checkPath("chroot", attempt("chroot", cstring(path)), null, path);
 }
+
+/** pivot_root(2): `newRoot`, a mount, becomes the root; the old one is mounted on `putOld` below it. */
+export function pivotRoot(newRoot: Path, putOld: Path): void {
+  const result = attemptSyscall("pivot_root", cstring(newRoot), cstring(putOld));
+  checkPath("pivot_root", result, null, newRoot);
+}

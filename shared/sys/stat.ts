@@ -110,8 +110,8 @@ function decodeStatx(): FileStat {
   };
 }
 
-/** The kernel's new_encode_dev: major in bits 8-19, minor in 0-7 and 20-31. */
-function encodeDevice(major: number, minor: number): number {
+/** dev_t of a device: major in bits 8-19, minor in 0-7 and 20-31 (the kernel's new_encode_dev). */
+export function encodeDevice(major: number, minor: number): number {
   return ((minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)) >>> 0;
 }
 

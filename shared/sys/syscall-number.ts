@@ -14,7 +14,10 @@ export const SYSCALL_NUMBERS = {
     mount_setattr: 442,
     move_mount: 429,
     open_tree: 428,
+    pivot_root: 155,
     renameat2: 316,
+    sendto: 44,
+    socket: 41,
     statx: 332,
   },
   arm64: {
@@ -27,7 +30,10 @@ export const SYSCALL_NUMBERS = {
     mount_setattr: 442,
     move_mount: 429,
     open_tree: 428,
+    pivot_root: 41,
     renameat2: 276,
+    sendto: 206,
+    socket: 198,
     statx: 291,
   },
 } as const;
