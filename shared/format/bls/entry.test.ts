@@ -50,6 +50,12 @@ test.each([
   expect(() => parseEntry(text, "x.conf")).toThrow(message);
 });
 
+test("a line separator of Unicode is part of a value, a carriage return ends the line (found by fuzzing)", () => {
+  const entry = parseEntry("title a\u2028b\rlinux /k\r\nversion x\u2029", "x");
+  expect(entry).toMatchObject({ title: "a\u2028b", target: { linux: "/k" }, version: "x" });
+  expect(parseEntry(formatEntry(entry), "y")).toEqual(entry);
+});
+
 test("refuses to write a value with a line break", () => {
   const entry = { ...parseEntry(written, "x"), title: "a\nlinux /evil" };
   expect(() => formatEntry(entry)).toThrow("line break");

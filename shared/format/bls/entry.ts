@@ -37,10 +37,11 @@ export function parseEntry(text: string, source: string): BlsEntry {
   const initrds: string[] = [];
   const options: string[] = [];
   const extra: [string, string][] = [];
-  for (const raw of text.split("\n")) {
+  // As systemd-boot does, for which a carriage return ends a line, too.
+  for (const raw of text.split(/[\n\r]/)) {
     const line = raw.trim();
     if (line === "" || line.startsWith("#")) continue;
-    const [, key, value] = /^(\S+)(?:\s+(.*))?$/.exec(line)! as unknown as [
+    const [, key, value] = /^(\S+)(?:\s+(.*))?$/s.exec(line)! as unknown as [
       string,
       string,
       string?,

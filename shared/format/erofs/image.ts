@@ -5,7 +5,7 @@
 // overlap, to make a small file look like an endless tree, runs out of budget and is refused.
 
 import { FormatError } from "../../error.ts";
-import { S_IFDIR, S_IFMT } from "../tree/node.ts";
+import { S_IFDIR, S_IFMT, S_IFREG } from "../tree/node.ts";
 import {
   BLOCK_BYTES,
   ComposefsHeader,
@@ -26,6 +26,8 @@ const MAX_IMAGE_BYTES = 2 ** 32;
 
 export interface ErofsImage {
   readonly bytes: Uint8Array;
+  /** The same memory, to make strings from it without a view for each. */
+  readonly text: Buffer;
   readonly view: DataView;
   readonly version: 0 | 1 | 2;
   readonly rootNid: number;
@@ -69,6 +71,7 @@ export function openErofsImage(bytes: Uint8Array): ErofsImage {
   }
   return {
     bytes,
+    text: Buffer.from(bytes.buffer, bytes.byteOffset, length),
     view: new DataView(bytes.buffer, bytes.byteOffset, length),
     version,
     rootNid: superblock.rootNid,
@@ -182,6 +185,9 @@ function readExtendedFields(view: DataView, at: number, inode: RawInode): void {
 function locateData(image: ErofsImage, inode: RawInode): void {
   const { layout, sizeBytes, tailAt } = inode;
   if (layout === LAYOUT_CHUNK_BASED) {
+    if ((inode.mode & S_IFMT) !== S_IFREG) {
+      throw imageError("bad-value", "Only files can be external", inode.nid * SLOT_BYTES);
+    }
     locateChunks(image, inode);
     return;
   }

@@ -4,8 +4,9 @@ import { makeRandomDump } from "../../../test/support/random-dump.ts";
 import { FormatError } from "../../error.ts";
 import { parseDump } from "../tree/dump.ts";
 import { formatDump } from "../tree/dump-format.ts";
+import type { DirectoryNode, FileNode } from "../tree/node.ts";
 import type { ErofsFormat } from "./format.ts";
-import { DirectoryEntry, INODES_AT, InodeCompact } from "./layout.ts";
+import { DirectoryEntry, INODES_AT, InodeCompact, LAYOUT_CHUNK_BASED } from "./layout.ts";
 import { collectObjects, readErofs } from "./reader.ts";
 import { writeErofs, writeErofsFromDump } from "./writer.ts";
 
@@ -24,7 +25,7 @@ function randomDump(seed: number, { dialect }: ErofsFormat, maxEntries: number):
 }
 
 describe.each(FORMATS)("version $version, dialect $dialect", (format) => {
-  test("random trees: write, read, write again is the same", () => {
+  test("random trees: write, read, write again is the same", { timeout: 60_000 }, () => {
     fc.assert(
       fc.property(seeds, (seed) => {
         const dump = randomDump(seed, format, 120);
@@ -41,7 +42,7 @@ describe.each(FORMATS)("version $version, dialect $dialect", (format) => {
     );
   });
 
-  test("damaged images are refused or read, never more", () => {
+  test("damaged images are refused or read, never more", { timeout: 60_000 }, () => {
     fc.assert(
       fc.property(
         seeds,
@@ -111,6 +112,54 @@ describe("hostile images", () => {
     }
   });
 
+  test("a directory whose data would be in the object store (found by fuzzing)", () => {
+    const bytes = image();
+    const view = new DataView(bytes.buffer);
+    const childAt = [...Array(bytes.length / 32).keys()]
+      .map((slot) => slot * 32)
+      .find((at) => at > INODES_AT && view.getUint16(at + 4, true) === 0o040755)!;
+    view.setUint16(childAt, (view.getUint16(childAt, true) & 1) | LAYOUT_CHUNK_BASED, true);
+    expect(() => readErofs(bytes)).toThrow(/Only files can be external/);
+    expect(() => collectObjects(bytes)).toThrow(/Only files can be external/);
+  });
+
+  test("a root of versions 0 and 1 without one of the names 00 to ff", () => {
+    for (const version of [0, 1] as const) {
+      const bytes = Buffer.from(
+        writeErofs(parseDump(Buffer.from(dump)), { version, dialect: "c" }),
+      );
+      expect(readErofs(bytes).version).toBe(version);
+      const namesAt = bytes.indexOf("7e7f80");
+      bytes.write("g", namesAt + 3);
+      expect(() => readErofs(bytes)).toThrow(/255 of the names 00 to ff/);
+      expect(() => collectObjects(bytes)).toThrow(/255 of the names 00 to ff/);
+    }
+  });
+
+  test("a root whose own entries take some of these names is fine", () => {
+    const own = "/a0 0 40755 2 0 0 0 0.0 - - -\n/b1 1 100644 1 0 0 0 0.0 - x -\n";
+    const bytes = writeErofs(parseDump(Buffer.from(dump + own)), { version: 1, dialect: "c" });
+    expect([...readErofs(bytes).root.entries.keys()]).toEqual(["a0", "b1", "d"]);
+  });
+
+  test("contents longer than any writer puts into an image", () => {
+    const root = parseDump(Buffer.from(dump));
+    const { entries } = root.entries.get("d") as DirectoryNode;
+    const file = entries.get("f") as FileNode;
+    for (const [sizeBytes, isRefused] of [
+      [5000, false],
+      [5001, true],
+    ] as const) {
+      file.content = { kind: "inline", bytes: new Uint8Array(sizeBytes).fill(0x61) };
+      const bytes = writeErofs(root, { version: 1, dialect: "c" });
+      if (isRefused) expect(() => readErofs(bytes)).toThrow(/longer than 5000 bytes/);
+      else
+        expect(
+          Buffer.compare(writeErofs(readErofs(bytes).root, { version: 1, dialect: "c" }), bytes),
+        ).toBe(0);
+    }
+  });
+
   test("a thousand directories that share one large block run out of budget", () => {
     const names = (prefix: string) =>
       Array.from({ length: 1000 }, (_, i) => `/${prefix}${i} 0 40755 2 0 0 0 0.0 - - -\n`);
@@ -129,6 +178,25 @@ describe("hostile images", () => {
     expect(() => readErofs(bytes)).toThrow(/overlap/);
     expect(() => collectObjects(bytes)).toThrow(/overlap/);
   });
+});
+
+test("xattr values that files share are there once, as views of the image", () => {
+  const xattrs = `user.a=${"v".repeat(3000)} trusted.overlay.b=${"w".repeat(3000)} user.c=`;
+  const names = ["/a", "/b", "/c"];
+  const lines = names.map((name) => `${name} 0 100644 1 0 0 0 0.0 - - - ${xattrs}\n`).join("");
+  const text = Buffer.from(`/ 0 40755 2 0 0 0 0.0 - - -\n${lines}`);
+  for (const version of [1, 2] as const) {
+    const image = writeErofs(parseDump(text, { dialect: "rust" }), { version, dialect: "rust" });
+    const files = [...readErofs(image).root.entries.values()];
+    expect(files.length).toBe(3);
+    for (const name of ["user.a", "trusted.overlay.b"]) {
+      const values = files.map((file) => file.xattrs.get(name)!);
+      expect(values.every(({ length, buffer }) => length === 3000 && buffer === image.buffer)).toBe(
+        true,
+      );
+      expect(new Set(values.map(({ byteOffset }) => byteOffset)).size).toBe(1);
+    }
+  }
 });
 
 test("objects come from digests, and from paths where there is no digest", () => {

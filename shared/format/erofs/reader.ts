@@ -16,7 +16,6 @@ import {
   S_IFLNK,
   S_IFMT,
   S_IFREG,
-  type Xattrs,
 } from "../tree/node.ts";
 import { backingObjects, readBacking } from "./backing.ts";
 import { type RawEntry, readEntries } from "./directory-reader.ts";
@@ -39,10 +38,13 @@ import {
 import { plainPairs, toXattrs, type XattrsCache } from "./xattr-plain.ts";
 import { readXattrPairs, type SharedXattrs, type XattrPair } from "./xattr-reader.ts";
 
-const MAX_TARGET_BYTES = 4095;
+/** What writers of versions 0 and 1 (C's limits) and of version 2 (Rust's) put into an image. */
+const MAX_TARGET_BYTES = { 0: 4095, 1: 4095, 2: 1024 } as const;
+const MAX_CONTENT_BYTES = { 0: 5000, 1: 5000, 2: 512 } as const;
 /** Far beyond what a path can name; keeps recursive users of the tree safe. */
 const MAX_DEPTH = 4096;
 const STUB_NAME = /^[0-9a-f]{2}$/;
+const STUB_COUNT = 256;
 
 interface QueuedDirectory {
   readonly node: DirectoryNode;
@@ -97,7 +99,7 @@ export function readErofs(
   }
   const root = addDirectory(reading, rootInode, image.rootNid, 0);
   for (const queued of reading.queue) {
-    for (const entry of readEntries(image, queued.inode, queued.parentNid)) {
+    for (const entry of readDirectory(image, queued.inode, queued.parentNid)) {
       addEntry(reading, queued, entry);
     }
   }
@@ -115,7 +117,7 @@ export function collectObjects(bytes: Uint8Array): Set<string> {
   const seen = new Set([image.rootNid]);
   const queue = [{ inode: readInode(image, image.rootNid), parentNid: image.rootNid }];
   for (const { inode: directory, parentNid } of queue) {
-    for (const { nid } of readEntries(image, directory, parentNid)) {
+    for (const { nid } of readDirectory(image, directory, parentNid)) {
       if (seen.has(nid)) continue;
       seen.add(nid);
       const inode = readInode(image, nid);
@@ -126,6 +128,16 @@ export function collectObjects(bytes: Uint8Array): Set<string> {
     }
   }
   return objects;
+}
+
+/** Entries; the root of versions 0 and 1 must have all names from 00 to ff. */
+function readDirectory(image: ErofsImage, inode: RawInode, parentNid: number): RawEntry[] {
+  const entries = readEntries(image, inode, parentNid);
+  if (inode.nid !== image.rootNid || image.version === 2) return entries;
+  // Names are in strict order, so that none counts twice.
+  const stubs = entries.filter(({ name }) => STUB_NAME.test(name)).length;
+  if (stubs === STUB_COUNT) return entries;
+  throw imageError("bad-value", `Root has ${stubs} of the names 00 to ff`, offsetOf(inode));
 }
 
 function offsetOf(inode: RawInode): number {
@@ -151,7 +163,9 @@ function addDirectory(
   const pairs = plainPairs(stored, isRoot ? "root" : "other", offsetOf(inode));
   const marked = image.version !== 2 && hasDirectoryMarks(pairs, image.version);
   const xattrs = toXattrs(pairs, reading.xattrs, offsetOf(inode), marked);
-  const node: DirectoryNode = { kind: "directory", ...metadata(inode, xattrs), entries: new Map() };
+  const { mode, uid, gid, mtimeSec, mtimeNsec } = inode;
+  const entries = new Map();
+  const node = { kind: "directory", mode, uid, gid, mtimeSec, mtimeNsec, xattrs, entries } as const;
   if (marked) reading.whiteouts.directories.set(node, pairs);
   reading.queue.push({ node, inode, parentNid, depth });
   takePlace(reading, inode);
@@ -240,38 +254,48 @@ function measurePadding(reading: Reading): void {
   reading.paddingEnd = at;
 }
 
-function metadata(inode: RawInode, xattrs: Xattrs) {
-  const { mode, uid, gid, mtimeSec, mtimeNsec } = inode;
-  return { mode, uid, gid, mtimeSec, mtimeNsec, xattrs };
-}
-
 function readLeaf(reading: Reading, inode: RawInode): Leaf {
   const { image } = reading;
   const stored = readXattrPairs(image, inode, reading.shared);
   const external = inode.layout === LAYOUT_CHUNK_BASED;
   const pairs = plainPairs(stored, external ? "external" : "other", offsetOf(inode));
   const xattrs = toXattrs(pairs, reading.xattrs, offsetOf(inode), false);
-  const { nlink } = inode;
-  const type = inode.mode & S_IFMT;
+  // Written out, because this runs for every file of an OS and a spread is slow.
+  const { mode, uid, gid, mtimeSec, mtimeNsec, nlink } = inode;
+  const type = mode & S_IFMT;
   if (type === S_IFREG) {
     const content = readContent(image, inode, stored);
-    const file: FileNode = { kind: "file", ...metadata(inode, xattrs), nlink, content };
+    const file: FileNode = {
+      kind: "file",
+      mode,
+      uid,
+      gid,
+      mtimeSec,
+      mtimeNsec,
+      xattrs,
+      nlink,
+      content,
+    };
     if (inode.sizeBytes === 0 && hasFileMarks(pairs)) reading.whiteouts.files.set(file, []);
     return file;
   }
-  if (external) throw imageError("bad-value", "Only files can be external", offsetOf(inode));
   if (type === S_IFLNK) {
-    return { kind: "symlink", ...metadata(inode, xattrs), nlink, target: readTarget(image, inode) };
+    const target = readTarget(image, inode);
+    return { kind: "symlink", mode, uid, gid, mtimeSec, mtimeNsec, xattrs, nlink, target };
   }
   if (inode.sizeBytes !== 0) {
     throw imageError("bad-value", "Special file with data", offsetOf(inode));
   }
   const rdev = type === S_IFCHR || type === S_IFBLK ? inode.u : 0;
-  return { kind: "special", ...metadata(inode, xattrs), nlink, rdev };
+  return { kind: "special", mode, uid, gid, mtimeSec, mtimeNsec, xattrs, nlink, rdev };
 }
 
 function readContent(image: ErofsImage, inode: RawInode, pairs: readonly XattrPair[]): FileContent {
   if (inode.layout !== LAYOUT_CHUNK_BASED) {
+    const max = MAX_CONTENT_BYTES[image.version];
+    if (inode.sizeBytes > max) {
+      throw imageError("limit", `File content is longer than ${max} bytes`, offsetOf(inode));
+    }
     return { kind: "inline", bytes: readData(image, inode) };
   }
   const backing = readBacking(pairs, offsetOf(inode));
@@ -279,8 +303,9 @@ function readContent(image: ErofsImage, inode: RawInode, pairs: readonly XattrPa
 }
 
 function readTarget(image: ErofsImage, inode: RawInode): ByteString {
-  if (inode.sizeBytes < 1 || inode.sizeBytes > MAX_TARGET_BYTES) {
-    throw imageError("bad-value", "Symlink target is not 1 to 4095 bytes", offsetOf(inode));
+  const max = MAX_TARGET_BYTES[image.version];
+  if (inode.sizeBytes < 1 || inode.sizeBytes > max) {
+    throw imageError("bad-value", `Symlink target is not 1 to ${max} bytes`, offsetOf(inode));
   }
   const target = readData(image, inode);
   if (target.includes(0))

@@ -15,7 +15,7 @@ import {
   type Xattrs,
 } from "../tree/node.ts";
 import { imageError } from "./image.ts";
-import type { XattrPair } from "./xattr-reader.ts";
+import { valueBytes, type XattrPair } from "./xattr-reader.ts";
 
 interface Name {
   readonly directory: DirectoryNode;
@@ -67,7 +67,7 @@ function hasMarks(pairs: readonly XattrPair[], marks: readonly Mark[]): boolean 
 }
 
 function isMark(pair: XattrPair, mark: Mark): boolean {
-  return pair.name === mark.name && Buffer.from(pair.value).toString("latin1") === mark.value;
+  return pair.name === mark.name && pair.value === mark.value;
 }
 
 /** Replaces marked files by whiteouts in all their directories; version 0 leaves `opaque` alone. */
@@ -104,15 +104,18 @@ function makeWhiteout(file: FileNode): Leaf {
     gid,
     mtimeSec,
     mtimeNsec,
-    xattrs: withoutMarks(
-      [...file.xattrs].map(([name, value]) => ({ name, value })),
-      FILE_MARKS,
-    ),
+    xattrs: withoutFileMarks(file.xattrs),
     nlink,
     rdev: 0,
   };
   if (home !== undefined) whiteout.home = home;
   return whiteout;
+}
+
+function withoutFileMarks(xattrs: Xattrs): Xattrs {
+  const names = FILE_MARKS.map(({ name }) => name);
+  const rest = [...xattrs].filter(([name]) => !names.includes(name));
+  return rest.length === 0 ? NO_XATTRS : new Map(rest);
 }
 
 /** Drops one pair for each mark. */
@@ -123,7 +126,8 @@ function withoutMarks(pairs: readonly XattrPair[], marks: readonly Mark[]): Xatt
     if (index !== -1) rest.splice(index, 1);
   }
   checkNoDuplicates(rest);
-  return rest.length === 0 ? NO_XATTRS : new Map(rest.map(({ name, value }) => [name, value]));
+  if (rest.length === 0) return NO_XATTRS;
+  return new Map(rest.map((pair) => [pair.name, valueBytes(pair)]));
 }
 
 function checkNoDuplicates(pairs: readonly XattrPair[]): void {

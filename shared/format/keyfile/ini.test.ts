@@ -32,6 +32,9 @@ test.each([
   ["[a]\nnonsense", 'line 2: "nonsense"'],
   ["[a]\n=1", "neither a group nor a key"],
   ["[a", "neither a group nor a key"],
+  // Found by fuzzing: accepted, they could not be written back.
+  ["[a]\n[b=c", "neither a group nor a key"],
+  ["[a]\nb=\0", "contains a NUL byte"],
 ])("refuses %j", (text, message) => {
   expect(() => parseIni(text, "f")).toThrow(FormatError);
   expect(() => parseIni(text, "f")).toThrow(message);

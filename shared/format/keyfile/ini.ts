@@ -15,6 +15,7 @@ const SIZE_LIMIT_BYTES = 1024 * 1024;
 /** `source` names the file in messages. */
 export function parseIni(text: string, source: string): Ini {
   if (text.length > SIZE_LIMIT_BYTES) throw malformed(source, 0, "is larger than 1 MiB");
+  if (text.includes("\0")) throw malformed(source, 0, "contains a NUL byte");
   const groups = new Map<string, Map<string, string>>();
   let group: Map<string, string> | null = null;
   for (const [index, raw] of text.split("\n").entries()) {
@@ -27,7 +28,8 @@ export function parseIni(text: string, source: string): Ini {
       continue;
     }
     const equals = line.indexOf("=");
-    if (equals <= 0) throw malformed(source, index + 1, `"${line}" is neither a group nor a key`);
+    if (equals <= 0 || line.startsWith("["))
+      throw malformed(source, index + 1, `"${line}" is neither a group nor a key`);
     if (group === null) throw malformed(source, index + 1, "a key before the first group");
     group.set(line.slice(0, equals).trimEnd(), line.slice(equals + 1).trimStart());
   }

@@ -142,7 +142,11 @@ function decodeNamedRefs(
   const text = decompressNames(compressed);
   if (text !== "" && !text.endsWith("\0")) throw damaged("truncated", "named references are cut");
   const named = new Map<string, string>();
-  for (const item of text.split("\0").slice(0, -1)) {
+  // A few bytes can decompress to millions of items: never an array of them.
+  for (let start = 0; start < text.length; ) {
+    const end = text.indexOf("\0", start);
+    const item = text.slice(start, end);
+    start = end + 1;
     // Names may contain colons: "config:sha256:…".
     const match = /^(\d{1,9}):(.*)$/s.exec(item);
     const digest = streamRefs[Number(match?.[1])];
