@@ -14,9 +14,12 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { S_IFCHR } from "../../shared/format/tree/node.ts";
+import { mknodat } from "../../shared/sys/link.ts";
 import { askOurTools, askRealTools, type ToolAnswer } from "../support/composefs-tools.ts";
+import { mutateDump } from "../support/mutated-dump.ts";
 import { makeRandomDirectory } from "../support/random-directory.ts";
-import { makeRandomDump } from "../support/random-dump.ts";
+import { createRandom, makeRandomDump } from "../support/random-dump.ts";
 import { ensureToolsRoot } from "../vm/tools-root.ts";
 
 const TREES = process.env["TEST_ALL"] === undefined ? 40 : 400;
@@ -61,6 +64,23 @@ function listFiles(path: string): [string, string, string][] {
       return [name, stat.mode.toString(8), content];
     });
 }
+
+/** Of formats; what is not given has a meaning of its own. */
+const VERSIONS = [
+  [],
+  ["--min-version=0"],
+  ["--max-version=0"],
+  ["--max-version=1"],
+  ["--min-version=1"],
+  ["--min-version=0", "--max-version=1"],
+];
+
+const MOUNT_OPTIONS = [
+  ["", "ro", "basedir", "basedir=", "basedir=a::b", "basedir=a:", "basedir=.,", "basedir=.,,ro"],
+  ["basedir=.,nonsense", "basedir=.,noverity", "basedir=.,digest", "basedir=.,digest=xyz"],
+  ["basedir=.,upperdir=u", "basedir=.,workdir=w", "basedir=.,upperdir", "basedir=.,idmap"],
+  ["basedir=.,idmap=missing", `basedir=.,digest=${"ab".repeat(32)}`, "basedir=."],
+].flat();
 
 const SCANS = [
   [],
@@ -135,10 +155,33 @@ describe("dumps", () => {
   });
 });
 
+describe("damaged dumps", () => {
+  test.each([
+    ["as they are", []],
+    ["strictly", ["CFS_PARSE_STRICT=1"]],
+  ])("are taken and refused alike, read %s", async (_name, strict) => {
+    const lines: string[][] = [];
+    for (let seed = 20_000; seed < 20_000 + 8 * TREES; seed++) {
+      const dump = join(scratch, `${seed}.dump`);
+      const text = makeRandomDump(seed, { maxEntries: 12 });
+      writeFileSync(dump, Buffer.from(mutateDump(createRandom(seed), text), "latin1"));
+      lines.push([...strict, "mkcomposefs", "--print-digest-only", "--from-file", dump]);
+    }
+    const { ours, theirs } = await askBoth(lines);
+    expectSame(lines, ours, theirs);
+    const refused = theirs.filter(({ code }) => code !== 0).length;
+    expect(refused).toBeGreaterThan(lines.length / 5);
+    expect(refused).toBeLessThan(lines.length);
+  });
+});
+
 describe("command lines", () => {
   const tree = join(scratch, "command-line-tree");
+  const whiteouts = join(scratch, "whiteouts");
   const file = join(tree, "file");
+  const dump = join(scratch, "command-line.dump");
   const small = ["mkcomposefs", "--print-digest-only"];
+  const mount = (...argv: string[]) => ["mount.composefs", ...argv];
   const LINES = [
     ["mkcomposefs"],
     ["mkcomposefs", tree],
@@ -164,6 +207,14 @@ describe("command lines", () => {
     ...["x", "", "2", "-1", "2x"].map((version) => [...small, `--min-version=${version}`, tree]),
     ...["x", "2", "-1"].map((version) => [...small, `--max-version=${version}`, tree]),
     [...small, "--min-version=1", "--max-version=0", tree],
+    ...VERSIONS.map((options) => [...small, ...options, whiteouts]),
+    [...small, ""],
+    [...small, "-C", tree],
+    [...small, "--print-digest", "--use-e", "--skip-d", tree],
+    [...small, "--from-file", "--skip-xattrs", "--user-xattrs", "--digest-store=s", dump],
+    ["mkcomposefs", tree, ""],
+    ["mkcomposefs", "--from-file", dump, "from-dump", "--print-digest"],
+    ["composefs-info", "dump", "from-dump"],
     ...["0", "-1", "x", "", "2x", "1"].map((count) => [...small, `--threads=${count}`, tree]),
     [...small, "--skip-xattrs", "--user-xattrs", tree],
     [...small, "--from-file", file],
@@ -183,15 +234,32 @@ describe("command lines", () => {
     ["composefs-info", "--basedir=missing", "missing-objects", "image"],
     ["composefs-info", "missing-objects", "image"],
     ["composefs-info", "--", "ls", "image"],
+    ["composefs-info", "--basedir=missing", "measure-file", file],
+    ["composefs-info", "--bas", ".", "--fil=file", "ls", "image"],
+    ["composefs-info", "ls", "image", "--", "image"],
     ["composefs-info", "measure-file"],
     ["composefs-info", "measure-file", file, "image", "missing", file],
     ["composefs-info", "measure-file", tree],
     ["composefs-info"],
+    mount(),
+    mount("image"),
+    mount("-t", "ext4", "image", "."),
+    mount("-t"),
+    mount("-h"),
+    mount("-x"),
+    mount("image", "."),
+    ...MOUNT_OPTIONS.map((options) => mount("-o", options, "image", "missing")),
+    mount("-o", "basedir=.", "missing", "."),
+    mount("-o", "basedir=.", file, "missing"),
+    mount("-o", "basedir=.", "/dev/null", "missing"),
   ];
 
   test("end with the same output and exit code", async () => {
     mkdirSync(tree);
     writeFileSync(file, "content".repeat(1000));
+    mkdirSync(join(whiteouts, "sub"), { recursive: true });
+    mknodat(null, join(whiteouts, "sub/gone"), S_IFCHR, 0);
+    writeFileSync(dump, "/ 0 40755 2 0 0 0 0.0 - - -\n");
     const { ours, theirs } = await askBoth(LINES);
     expectSame(LINES, ours, theirs);
   });

@@ -13,6 +13,7 @@ export const MOUNT_COMPOSEFS_USAGE = `Usage: mount.composefs [-t composefs] [-o 
   verity                  every file must have the fs-verity digest that the image says
   tryverity               the same where the kernel can check it
   ro, rw                  read-only; writable (the default) takes upperdir and workdir
+  nosuid, nodev, noexec   as for every file system
   upperdir=, workdir=     where overlayfs keeps changes
   idmap=PATH              give the image the ID mapping of this user namespace
 `;

@@ -4,13 +4,23 @@
 // process.stdout makes a descriptor that others share non-blocking.
 
 import { writeSync } from "node:fs";
-import { StateError } from "../../shared/error.ts";
+import { isErrno, StateError } from "../../shared/error.ts";
 
 export const STDOUT = 1;
 export const STDERR = 2;
 const EAGAIN_PAUSE_MS = 5;
 
+/** For what people read: that a reader has gone away is not our failure. */
 export function writeOut(data: string | Uint8Array): void {
+  try {
+    writeWholeOut(data);
+  } catch (error) {
+    if (!(error instanceof StateError) || !isErrno(error.cause, "EPIPE")) throw error;
+  }
+}
+
+/** For what is of no use unless it is whole. StateError when it could not be written. */
+export function writeWholeOut(data: string | Uint8Array): void {
   try {
     writeFully(STDOUT, data);
   } catch (cause) {
@@ -31,10 +41,7 @@ function writeFully(fd: number, data: string | Uint8Array): void {
     try {
       done += writeSync(fd, bytes, done);
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      // A reader that went away is not our failure.
-      if (code === "EPIPE") return;
-      if (code !== "EAGAIN") throw error;
+      if (!isErrno(error, "EAGAIN")) throw error;
       // A pipe that somebody else made non-blocking is full.
       Bun.sleepSync(EAGAIN_PAUSE_MS);
     }

@@ -33,15 +33,26 @@ import {
 import { measureVerity } from "../../shared/sys/verity.ts";
 import type { MountOptions } from "./mount-options.ts";
 
-/** What the mount table shows as the device. */
+/** What the mount table shows as the tool's device. */
 const SOURCE = "composefs";
 /** What to do about a file system type that the kernel does not know. */
 const MISSING_FILE_SYSTEM_ADVICE = "load its module first";
 
+/** How an image whose digest needs no further check is mounted. */
+interface ImageLayers extends Omit<MountOptions, "digest"> {
+  /** What the mount table shows as the device. */
+  readonly source: string;
+}
+
 /** Mounts the image file `image` on the directory `target`. */
 export function mountImage(image: string, target: string, options: MountOptions): void {
   using fd = openat(null, image, O.RDONLY);
-  if (options.digest !== null) requireDigest(fd, image, options.digest);
+  if (options.digest !== null) requireDigest(fd, options.digest);
+  mountOpenImage(fd, image, target, { ...options, source: SOURCE });
+}
+
+/** The same with a file that is open and was checked; `image` is its name for messages. */
+export function mountOpenImage(fd: Fd, image: string, target: string, options: ImageLayers): void {
   using erofs = createErofs(fd, readFlags(fd, image));
   if (options.idmap !== null) {
     using namespace = openat(null, options.idmap, O.RDONLY | O.NOCTTY);
@@ -61,7 +72,8 @@ export function mountImage(image: string, target: string, options: MountOptions)
   }
 }
 
-function requireDigest(fd: Fd, image: string, digest: string): void {
+/** Test suites of other projects look for these two messages. */
+function requireDigest(fd: Fd, digest: string): void {
   let found: string | undefined;
   try {
     found = measureVerity(fd)?.digest;
@@ -69,10 +81,10 @@ function requireDigest(fd: Fd, image: string, digest: string): void {
     if (!(error instanceof UnsupportedError)) throw error;
   }
   if (found === undefined) {
-    throw new IntegrityError("verity-missing", `Image "${image}" has no fs-verity`);
+    throw new IntegrityError("verity-missing", "Image has no fs-verity");
   }
   if (found === digest) return;
-  const message = `Image "${image}" has the fs-verity digest "${found}", not "${digest}"`;
+  const message = `Image has wrong fs-verity: "${found}", not "${digest}"`;
   throw new IntegrityError("digest-mismatch", message);
 }
 
@@ -111,10 +123,10 @@ function mountErofs(source: string, flags: number): Fd {
 }
 
 /** A detached mount of overlayfs over the image that is mounted at `lower`. */
-function createOverlay(lower: string, options: MountOptions): Fd {
+function createOverlay(lower: string, options: ImageLayers): Fd {
   const features = probeOverlay(MISSING_FILE_SYSTEM_ADVICE);
   using context = openFileSystem("overlay", MISSING_FILE_SYSTEM_ADVICE);
-  fsconfigString(context, "source", SOURCE);
+  fsconfigString(context, "source", options.source);
   fsconfigString(context, "metacopy", "on");
   fsconfigString(context, "redirect_dir", "on");
   if (features.verity && options.verity !== "off") fsconfigString(context, "verity", "require");
@@ -131,7 +143,7 @@ function createOverlay(lower: string, options: MountOptions): Fd {
     fsconfigString(context, "workdir", plainPath(opened, workdir, features.layers));
   }
   fsconfigCreate(context);
-  return fsmount(context, options.readOnly ? MOUNT_ATTR.RDONLY : 0);
+  return fsmount(context, options.attributes);
 }
 
 function setLowerLayers(

@@ -1,11 +1,12 @@
 import { describe, expect, test } from "vitest";
+import { MOUNT_ATTR } from "../../shared/sys/constants.ts";
 import { parseMountOptions } from "./mount-options.ts";
 
 const PLAIN = {
   basedirs: ["a"],
   digest: null,
   verity: "off",
-  readOnly: false,
+  attributes: 0,
   upper: null,
   idmap: null,
 };
@@ -15,8 +16,10 @@ describe("parseMountOptions", () => {
   test.each([
     ["basedir=a", {}],
     ["basedir=a:b", { basedirs: ["a", "b"] }],
-    ["ro,basedir=x,basedir=a", { readOnly: true }],
+    ["ro,basedir=x,basedir=a", { attributes: MOUNT_ATTR.RDONLY }],
     ["ro,rw,basedir=a", {}],
+    ["rw,nosuid,basedir=a,nodev", { attributes: MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV }],
+    ["noexec,nosuid,suid,basedir=a", { attributes: MOUNT_ATTR.NOEXEC }],
     ["basedir=x\\,y\\\\z\\=", { basedirs: ["x,y\\z="] }],
     ["basedir=a\\", {}],
     ["basedir=a,verity", { verity: "require" }],
@@ -38,6 +41,8 @@ describe("parseMountOptions", () => {
     ["basedir=a::b", "empty path"],
     ["basedir=a,", 'Unsupported option ""'],
     ["basedir=a,,ro", 'Unsupported option ""'],
+    ["basedir=a:", "empty path"],
+    ["basedir=a,toString", 'Unsupported option "toString"'],
     ["basedir=a,noverity", 'Unsupported option "noverity"'],
     ["basedir=a,upperdir=u", "need each other"],
     ["basedir=a,digest=68", "no fs-verity digest"],

@@ -13,11 +13,12 @@ import {
 } from "../../shared/format/tree/node.ts";
 import { computeVerityDigest } from "../../shared/format/verity/digest.ts";
 import { publishImage } from "../../shared/store/images.ts";
+import type { ErofsVersion } from "../../shared/store/metadata.ts";
 import { setRef } from "../../shared/store/refs.ts";
 import type { Repository } from "../../shared/store/repository.ts";
 import { type BootKernel, findBootKernel } from "./boot-kernel.ts";
 import { type FileReader, readFileContent } from "./file-content.ts";
-import { manifestStreamName, publishImageStreams } from "./image-streams.ts";
+import { IMAGE_REF_PREFIX, manifestStreamName, publishImageStreams } from "./image-streams.ts";
 import { readOsRelease } from "./os-release.ts";
 import type { PulledImage } from "./pull.ts";
 import { transformForBoot, transformForOci } from "./transform.ts";
@@ -57,19 +58,18 @@ export async function makeBootImage(repo: Repository, pulled: PulledImage): Prom
   const kernel = findBootKernel(tree);
   const osRelease = readOsRelease(tree, readFile);
   const kargsD = readKargs(tree, readFile);
-  const plainId = commitTree(repo, tree);
+  const plain = commitTree(repo, tree);
   transformForBoot(tree, readFile);
-  const deploymentId = commitTree(repo, tree);
-  // V2 images have the names without a suffix (composefs-rs.md 2.1).
-  const suffix = repo.erofsVersion === 2 ? "" : ".v1";
+  const boot = commitTree(repo, tree);
   await publishImageStreams(
     repo,
     pulled,
     new Map([
-      [`composefs.image${suffix}`, plainId],
-      [`composefs.image.boot${suffix}`, deploymentId],
+      ...[...plain].map(([version, id]) => [imageRefName(false, version), id] as const),
+      ...[...boot].map(([version, id]) => [imageRefName(true, version), id] as const),
     ]),
   );
+  const deploymentId = boot.get(repo.erofsVersion)!;
   setRef(
     repo,
     "streams",
@@ -85,20 +85,48 @@ export async function computeImageId(
   diffIds: readonly string[],
   options: { readonly bootable: boolean },
 ): Promise<string> {
+  const version = repo.erofsVersion;
+  const image = await buildImage(repo, diffIds, { ...options, version });
+  return computeVerityDigest(image, repo.algorithm);
+}
+
+/** The EROFS image of these layers, as the format `version` has it; stores nothing. */
+export async function buildImage(
+  repo: Repository,
+  diffIds: readonly string[],
+  options: { readonly bootable: boolean; readonly version: ErofsVersion },
+): Promise<Uint8Array> {
+  const tree = await readRootTree(repo, diffIds, options);
+  return writeErofs(tree, { version: options.version, dialect: "rust" }, repo.algorithm);
+}
+
+/** What the plain image of these layers has in it, or the one that boots. */
+export async function readRootTree(
+  repo: Repository,
+  diffIds: readonly string[],
+  options: { readonly bootable: boolean },
+): Promise<DirectoryNode> {
   const tree = await readImageTree(repo, diffIds);
   transformForOci(tree);
   if (options.bootable) {
     transformForBoot(tree, (file) => readFileContent(repo, file, MAX_CONFIG_BYTES));
   }
-  return computeVerityDigest(writeTree(repo, tree), repo.algorithm);
+  return tree;
 }
 
-function commitTree(repo: Repository, tree: DirectoryNode): string {
-  return publishImage(repo, writeTree(repo, tree));
+/** Name of a config's reference to an image; V2 images have those without a suffix (composefs-rs.md 2.1). */
+export function imageRefName(bootable: boolean, version: ErofsVersion): string {
+  return `${IMAGE_REF_PREFIX}${bootable ? ".boot" : ""}${version === 2 ? "" : ".v1"}`;
 }
 
-function writeTree(repo: Repository, tree: DirectoryNode): Uint8Array {
-  return writeErofs(tree, { version: repo.erofsVersion, dialect: "rust" }, repo.algorithm);
+/** In every format of the repository; as in composefs-rs no extra one has a reference but V1 and V2. */
+function commitTree(repo: Repository, tree: DirectoryNode): ReadonlyMap<ErofsVersion, string> {
+  const extra = repo.extraErofsVersions.filter((version) => version !== 0);
+  const ids = [repo.erofsVersion, ...extra].map((version): [ErofsVersion, string] => {
+    const image = writeErofs(tree, { version, dialect: "rust" }, repo.algorithm);
+    return [version, publishImage(repo, image)];
+  });
+  return new Map(ids);
 }
 
 /** The image's kargs.d, for this machine's architecture. */

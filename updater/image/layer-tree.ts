@@ -87,7 +87,7 @@ function addNode(
   parent.entries.set(name, leaf);
 }
 
-function copyMetadata(directory: DirectoryNode, entry: TarEntry): void {
+export function copyMetadata(directory: DirectoryNode, entry: TarEntry): void {
   directory.mode = S_IFDIR | entry.mode;
   directory.uid = entry.uid;
   directory.gid = entry.gid;
@@ -96,7 +96,8 @@ function copyMetadata(directory: DirectoryNode, entry: TarEntry): void {
   directory.xattrs = entry.xattrs;
 }
 
-function makeLeaf(entry: TarEntry, content: FileContent): Leaf {
+/** Anything but a directory and a hard link. */
+export function makeLeaf(entry: TarEntry, content: FileContent): Leaf {
   const { mode, uid, gid, mtimeSec, mtimeNsec, xattrs } = entry;
   const common = { uid, gid, mtimeSec, mtimeNsec, xattrs, nlink: 1 };
   switch (entry.type) {

@@ -20,17 +20,26 @@ export async function readImageTree(
   diffIds: readonly string[],
 ): Promise<DirectoryNode> {
   const root = createRoot();
-  for (const diffId of diffIds) await applyLayer(repo, root, diffId);
+  for (const diffId of diffIds) {
+    await readLayerEntries(repo, diffId, (entry, content) => applyEntry(root, entry, content));
+  }
   return root;
 }
 
-async function applyLayer(repo: Repository, root: DirectoryNode, diffId: string): Promise<void> {
+type EntryVisitor = (entry: TarEntry, content: FileContent) => void;
+
+/** Each entry of a stored layer, in the tar's order; errors as `readImageTree`. */
+export async function readLayerEntries(
+  repo: Repository,
+  diffId: string,
+  visit: EntryVisitor,
+): Promise<void> {
   const what = `Layer ${diffId}`;
   const stream = readStream(repo, layerStreamName(diffId));
   if (stream === null) {
     throw new IntegrityError("missing-object", `${what} is not in the repository`, { diffId });
   }
-  const builder = new TreeBuilder(root);
+  const builder = new EntryBuilder(visit);
   const reader = new TarReader(builder);
   try {
     await readSplitStream(stream, "ocilayer", {
@@ -48,22 +57,22 @@ async function applyLayer(repo: Repository, root: DirectoryNode, diffId: string)
   }
 }
 
-/** Applies an entry as soon as its content is known. */
-class TreeBuilder implements TarSink {
-  readonly #root: DirectoryNode;
+/** Passes an entry on as soon as its content is known. */
+class EntryBuilder implements TarSink {
+  readonly #visit: EntryVisitor;
   #entry: TarEntry | null = null;
   #inline = new Uint8Array(0);
   #inlineFill = 0;
 
-  constructor(root: DirectoryNode) {
-    this.#root = root;
+  constructor(visit: EntryVisitor) {
+    this.#visit = visit;
   }
 
   raw(): void {}
 
   entry(entry: TarEntry): void {
     if (entry.type !== "file" || entry.sizeBytes === 0) {
-      applyEntry(this.#root, entry, EMPTY);
+      this.#visit(entry, EMPTY);
       return;
     }
     this.#entry = entry;
@@ -91,7 +100,7 @@ class TreeBuilder implements TarSink {
   }
 
   #apply(content: FileContent): void {
-    if (this.#entry !== null) applyEntry(this.#root, this.#entry, content);
+    if (this.#entry !== null) this.#visit(this.#entry, content);
     this.#entry = null;
   }
 }
