@@ -21,9 +21,10 @@ import { describeError } from "../../shared/error.ts";
 import { writeErofs } from "../../shared/format/erofs/writer.ts";
 import { computeVerityDigest, objectPath } from "../../shared/format/verity/digest.ts";
 import { openImage, publishImage } from "../../shared/store/images.ts";
+import { hasObject } from "../../shared/store/object-inspection.ts";
 import {
   createObject,
-  hasObject,
+  ensureObjectFromFile,
   openObject,
   readObject,
   storeObject,
@@ -58,6 +59,7 @@ import { fstatat, fstatfs } from "../../shared/sys/stat.ts";
 import { enableVerity, measureVerity } from "../../shared/sys/verity.ts";
 import { applyTransaction } from "../../shared/txn/apply.ts";
 import { writeFileAtomic } from "../../shared/txn/atomic.ts";
+import { secureRepair } from "./secure-repair.ts";
 import { makeTree } from "./tree-builder.ts";
 
 const [name = "", directory = ""] = process.argv.slice(2);
@@ -343,6 +345,11 @@ const CASES = {
 
   secureStore: () => secureStore(at("repo")),
 
+  secureRepair() {
+    mkdirSync(at("repair"));
+    return secureRepair(at("repair"));
+  },
+
   /** To be run in a directory on vfat: twice an update as the deployer makes it. */
   transactions() {
     const results: unknown[] = [];
@@ -421,6 +428,8 @@ function secureStore(path: string): unknown {
   execFileSync("ln", [file(small), file(wrong)]);
   const mistaken = refusal(() => readObject(repo, wrong, 10)).split(":")[0];
 
+  const busy = storeWhileBusy(repo);
+  const resealed = reseal(repo, file);
   repo.hasTmpfile = false;
   const named = storeObject(repo, bytes("named"));
   return {
@@ -437,9 +446,37 @@ function secureStore(path: string): unknown {
     tolerated,
     healed,
     mistaken,
+    busy: measured(busy) && readObject(repo, busy, 1 << 20).length === 400_000,
+    resealed: measured(resealed),
     temporary: readdirSync(join(path, "objects")).filter((entry) => entry.startsWith(".")),
   };
 }
 
+/** Another descriptor has the new file open for writing all the time: ETXTBSY, so a copy is sealed. */
+function storeWhileBusy(repo: Repository): string {
+  using writer = createObject(repo);
+  for (let index = 0; index < 8; index++) writer.write(new Uint8Array(50_000).fill(index));
+  const links = readdirSync("/proc/self/fd").map((number) => `/proc/self/fd/${number}`);
+  const nameless = links.filter((link) => {
+    try {
+      return readlinkSync(link).includes("/objects/#");
+    } catch {
+      return false; // the listing's own descriptor
+    }
+  });
+  if (nameless.length !== 1) throw new Error(`${nameless.length} nameless files instead of 1`);
+  using _ = openat(null, nameless[0]!, O.WRONLY);
+  return writer.finish().digest;
+}
+
+/** An intact object that lost its fs-verity gets it back in a file of its own. */
+function reseal(repo: Repository, file: (digest: string) => string): string {
+  const digest = computeVerityDigest(bytes("bare once more"), "sha512");
+  mkdirSync(join(file(digest), ".."), { recursive: true });
+  writeFileSync(file(digest), "bare once more");
+  using input = openat(null, file(digest), O.RDONLY);
+  return ensureObjectFromFile(repo, input).digest;
+}
+
 unshareMounts();
-console.log(JSON.stringify(CASES[name as CaseName]()));
+console.log(JSON.stringify(await CASES[name as CaseName]()));

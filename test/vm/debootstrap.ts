@@ -18,7 +18,7 @@ export type DebootstrapOptions = {
   readonly onLine?: Progress | undefined;
 };
 
-const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
+export const DEBIAN_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 const excluded = [
   "doc/*",
@@ -56,7 +56,7 @@ export async function debootstrap(options: DebootstrapOptions): Promise<void> {
       "--mode=root",
       "--format=directory",
       `--variant=${options.variant}`,
-      `--keyring=${keyring}`,
+      `--keyring=${DEBIAN_KEYRING}`,
       `--include=${options.packages.join(",")}`,
       '--aptopt=APT::Install-Recommends "false"',
       ...mirror.options.map((option) => `--aptopt=${option.replace(/;$/, "")}`),
@@ -72,12 +72,12 @@ export async function debootstrap(options: DebootstrapOptions): Promise<void> {
 }
 
 /** Installs what the build machine itself lacks. */
-async function ensureHostPackages(onLine?: Progress): Promise<void> {
+export async function ensureHostPackages(onLine?: Progress): Promise<void> {
   const dirs = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
   const missing: string[] = Object.entries(hostPrograms)
     .filter(([program]) => !dirs.some((dir) => existsSync(`${dir}/${program}`)))
     .map(([, name]) => name);
-  if (!existsSync(keyring)) missing.push("debian-archive-keyring");
+  if (!existsSync(DEBIAN_KEYRING)) missing.push("debian-archive-keyring");
   if (missing.length === 0) return;
   onLine?.(`installing on this machine: ${missing.join(" ")}`);
   await run(["apt-get", "update"], { onLine });

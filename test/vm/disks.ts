@@ -38,9 +38,10 @@ export async function ext4FromDir(
   dir: string,
   megabytes: number,
   label: string,
+  features = "",
 ): Promise<string> {
   await createSparse(path, megabytes);
-  await run(mkfsExt4(path, dir, label));
+  await run(mkfsExt4(path, dir, label, features));
   return path;
 }
 
@@ -49,7 +50,8 @@ export async function createSparse(path: string, megabytes: number): Promise<voi
   await truncate(path, megabytes * 1024 * 1024);
 }
 
-export function mkfsExt4(path: string, dir: string, label: string): string[] {
+export function mkfsExt4(path: string, dir: string, label: string, features = ""): string[] {
   const speed = ["-E", "lazy_itable_init=1,lazy_journal_init=1"];
-  return ["mkfs.ext4", "-q", "-F", "-b", "4096", ...speed, "-L", label, "-d", dir, path];
+  const wanted = features === "" ? [] : ["-O", features];
+  return ["mkfs.ext4", "-q", "-F", "-b", "4096", ...wanted, ...speed, "-L", label, "-d", dir, path];
 }

@@ -42,7 +42,7 @@ const crashKargs = ["systemd.crash_action=reboot", "rd.shell=0", "rd.emergency=r
 const omittedModules =
   "kernel-modules kernel-modules-extra nvdimm qemu hwdb overlay-root lunmask resume virtfs " +
   "virtiofs terminfo i18n crypt lvm mdraid dm multipath btrfs";
-const addedDrivers = "erofs overlay ext4 virtio_blk virtio_pci virtio_scsi sha256-ssse3";
+const addedDrivers = "erofs overlay ext4 virtio_blk virtio_pci virtio_scsi";
 
 /** Builds the versions as far as they are not in the cache. */
 export async function ensureOsImages(
@@ -84,19 +84,24 @@ async function sharedLayers(options: OsImageOptions): Promise<OsLayer[]> {
     createdBy: "dracut",
     inputs: [omittedModules, addedDrivers],
     below: [debian, files],
-    change: ({ root }) => makeInitramfs(root, onLine),
+    change: async ({ root }) => makeInitramfs(root, await base.kernelVersion(root), [], onLine),
     onLine,
   });
   return [debian, files, initramfs];
 }
 
-async function makeInitramfs(root: string, onLine?: Progress): Promise<void> {
-  const version = await base.kernelVersion(root);
+/** Makes the initramfs of one kernel of a tree, beside it; `options` are dracut's. */
+export async function makeInitramfs(
+  root: string,
+  version: string,
+  options: readonly string[],
+  onLine?: Progress,
+): Promise<void> {
   const image = `/usr/lib/modules/${version}/initramfs.img`;
   const choice = ["--no-hostonly", "--reproducible", "--nostrip", "--omit", omittedModules];
   const drivers = ["--add-drivers", addedDrivers];
-  const command = ["dracut", "--force", ...choice, ...drivers, "--zstd", "--kver", version, image];
-  await runInTree(root, command, onLine);
+  const words = [...choice, ...drivers, "--zstd", ...options, "--kver", version, image];
+  await runInTree(root, ["dracut", "--force", ...words], onLine);
 }
 
 async function ensureVersion(

@@ -114,6 +114,18 @@ export async function rollBack(story: Story): Promise<void> {
  */
 export async function tamperFile(story: Story, path: string): Promise<void> {
   const { machine } = story;
+  const object = await findObject(machine, path);
+  story.narrator.say(`${path} is ${object.slice(0, 50)}…`);
+  await changeByte(story, object, 0);
+  const read = await machine.run(`cat ${path}`);
+  story.narrator.command(`cat ${path}`);
+  story.narrator.answer(read.output, 0);
+  assert.notEqual(read.code, 0);
+  assert.match(read.output, /Input\/output error/);
+}
+
+/** The object that holds what a file of the root has. */
+export async function findObject(machine: Machine, path: string): Promise<string> {
   const object = await machine.must(
     `
     size=$(stat -c %s ${path}); sum=$(sha512sum < ${path})
@@ -122,13 +134,7 @@ export async function tamperFile(story: Story, path: string): Promise<void> {
     { timeoutMs: slowMs },
   );
   assert.match(object, /^\/sysroot\/composefs\/objects\/[0-9a-f]{2}\/[0-9a-f]{126}$/);
-  story.narrator.say(`${path} is ${object.slice(0, 50)}…`);
-  await changeByte(story, object, 0);
-  const read = await machine.run(`cat ${path}`);
-  story.narrator.command(`cat ${path}`);
-  story.narrator.answer(read.output, 0);
-  assert.notEqual(read.code, 0);
-  assert.match(read.output, /Input\/output error/);
+  return object;
 }
 
 /** Changes one byte in the middle of the booted deployment's EROFS image. */
