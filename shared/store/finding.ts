@@ -34,6 +34,8 @@ export interface Finding<Kind extends string = string> {
   readonly problem: string;
   /** What to do about it. */
   readonly advice: string;
+  /** Digest of the object that is damaged or missing, where it is one. */
+  readonly object?: string;
 }
 
 /** What bytes, a disk or a file system without fs-verity can cause; the rest is no finding. */

@@ -1,5 +1,6 @@
 // Every kind of damage a repository without fs-verity can have, done to one that is good.
 
+import { execFileSync } from "node:child_process";
 import {
   appendFileSync,
   mkdirSync,
@@ -110,7 +111,8 @@ test("a finding says what to do", () => {
       kind: "object-digest-mismatch",
       path: `objects/${objectPath(layerFile)}`,
       problem: "Its content is not what its name says",
-      advice: "remove it and pull its image again",
+      advice: 'let "fsck --repair" fetch it again, or pull its image again',
+      object: layerFile,
     },
   ]);
   expect(kinds(true)).toEqual([]);
@@ -145,6 +147,35 @@ const DAMAGE: readonly [string, () => unknown, () => readonly string[]][] = [
     "a file among the objects has another name",
     () => writeFileSync(stray(), ""),
     () => [`object-invalid-name objects/${objectPath(layerFile).slice(0, -3)}`],
+  ],
+  [
+    "a directory among the objects' directories has another name",
+    () => mkdirSync(join(path, "objects/zz")),
+    () => ["object-invalid-name objects/zz"],
+  ],
+  [
+    "a directory of objects is a file",
+    () => {
+      rmSync(objectsOf(imageFile), { recursive: true });
+      writeFileSync(objectsOf(imageFile), "");
+    },
+    () => [
+      `unexpected-file-type objects/${imageFile.slice(0, 2)}`,
+      `image-missing-object images/${image}`,
+    ],
+  ],
+  [
+    "an object is a pipe",
+    () => inPlace(imageFile, (file) => execFileSync("mkfifo", [file])),
+    () => [
+      `unexpected-file-type objects/${objectPath(imageFile)}`,
+      `image-missing-object images/${image}`,
+    ],
+  ],
+  [
+    "an object is cut short",
+    () => truncateSync(objectFile(layerFile), 3),
+    () => [`object-digest-mismatch objects/${objectPath(layerFile)}`],
   ],
   [
     "an object is a link",
@@ -197,6 +228,26 @@ const DAMAGE: readonly [string, () => unknown, () => readonly string[]][] = [
     "a stream is a file",
     () => writeFileSync(join(path, "streams/extra"), ""),
     () => ["entry-not-symlink streams/extra"],
+  ],
+  [
+    "a stream has a name that is not UTF-8",
+    () => symlinkSync("../elsewhere", Buffer.from(`${path}/streams/\xff`, "latin1")),
+    () => ["broken-symlink streams/\ufffd"],
+  ],
+  [
+    "an image is a pipe",
+    () => execFileSync("mkfifo", [join(path, "images/pipe")]),
+    () => ["entry-not-symlink images/pipe"],
+  ],
+  [
+    "an image points out of the repository",
+    () => link(`images/${OTHER}`, `../../objects/${objectPath(OTHER)}`),
+    () => [`broken-symlink images/${OTHER}`],
+  ],
+  [
+    "a reference has a name that is not UTF-8",
+    () => symlinkSync("../manifest", Buffer.from(`${path}/streams/refs/\xff`, "latin1")),
+    () => ["stat-failed streams/refs/\ufffd"],
   ],
   [
     "a stream points elsewhere",

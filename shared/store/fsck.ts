@@ -1,9 +1,10 @@
 // Checks a whole repository and changes nothing (composefs-rs.md 1.8): meta.json, every object's
 // content, streams and what they refer to, images and the objects of their files, references.
 //
-// Damage is a finding and never stops the check. Objects are read in pieces; of streams and images one
-// at a time is in memory. Where fs-verity protects an object its measured digest counts: that a block
-// of it cannot be read any more shows only when somebody reads it.
+// Damage is a finding and never stops the check, nor does what does not belong there. Objects are read
+// in pieces; of streams and images one at a time is in memory. Where fs-verity protects an object its
+// measured digest counts: that a block of it cannot be read any more shows only when somebody reads it,
+// which the check of the layers does (updater/image/image-check.ts).
 
 import { describeError, FormatError, IntegrityError, SyscallError } from "../error.ts";
 import { collectObjects, readErofs } from "../format/erofs/reader.ts";
@@ -18,14 +19,16 @@ import { readlinkat } from "../sys/link.ts";
 import { fstatat, fstatatIfExists } from "../sys/stat.ts";
 import { type Finding, isDamage, type RepositoryFindingKind } from "./finding.ts";
 import { type Category, parseObjectLink } from "./links.ts";
-import { inspectObject, readObject } from "./objects.ts";
+import { TEMPORARY_PREFIX } from "./object-file.ts";
+import { inspectObject } from "./object-inspection.ts";
+import { readObject } from "./objects.ts";
 import { checkDigest, META_FILE, type Repository, readMetadata } from "./repository.ts";
 
 /** Bounds on what is read into memory, those of the collector. */
 const ENTRY_LIMIT_BYTES = 1 << 30;
 const MAX_REF_DEPTH = 64;
 
-const PULL = "remove it and pull its image again";
+const PULL = 'let "fsck --repair" fetch it again, or pull its image again';
 const DISK = "look for errors of the disk in the kernel log";
 const ADVICE: Readonly<Record<RepositoryFindingKind, string>> = {
   "metadata-parse-failed": `restore ${META_FILE} from a repository made with the same settings`,
@@ -41,13 +44,13 @@ const ADVICE: Readonly<Record<RepositoryFindingKind, string>> = {
   "unexpected-file-type": PULL,
   "stream-open-failed": PULL,
   "stream-read-failed": PULL,
-  "missing-object-ref": "pull the image again",
-  "missing-named-ref": "pull the image again",
+  "missing-object-ref": PULL,
+  "missing-named-ref": PULL,
   "object-check-failed": DISK,
   "image-open-failed": PULL,
   "image-read-failed": PULL,
   "image-invalid": PULL,
-  "image-missing-object": "pull the image again",
+  "image-missing-object": PULL,
 };
 
 export interface RepositoryReport {
@@ -90,13 +93,21 @@ function makeFinding(
   kind: RepositoryFindingKind,
   path: string,
   problem: string,
+  object?: string,
 ): Finding<RepositoryFindingKind> {
-  return { kind, path, problem, advice: ADVICE[kind] };
+  const finding = { kind, path, problem, advice: ADVICE[kind] };
+  return object === undefined ? finding : { ...finding, object };
 }
 
-function report(check: Check, kind: RepositoryFindingKind, path: string, problem: unknown): void {
+function report(
+  check: Check,
+  kind: RepositoryFindingKind,
+  path: string,
+  problem: unknown,
+  object?: string,
+): void {
   const text = problem instanceof Error ? describeError(problem) : String(problem);
-  check.findings.push(makeFinding(kind, path, text));
+  check.findings.push(makeFinding(kind, path, text, object));
 }
 
 /** Runs a step; damage becomes a finding and null. */
@@ -105,12 +116,13 @@ function attempt<T>(
   step: () => T,
   path: string,
   kindOf: (error: Error) => RepositoryFindingKind,
+  object?: string,
 ): T | null {
   try {
     return step();
   } catch (error) {
     if (!isDamage(error)) throw error;
-    report(check, kindOf(error), path, error);
+    report(check, kindOf(error), path, error, object);
     return null;
   }
 }
@@ -131,6 +143,11 @@ function checkMetadata(check: Check): void {
 }
 
 function checkObjects(check: Check): void {
+  for (const { name } of listDirectory(check, "objects")) {
+    const text = Buffer.from(name).toString("utf8");
+    if (/^[0-9a-f]{2}$/.test(text) || text.startsWith(TEMPORARY_PREFIX)) continue;
+    report(check, "object-invalid-name", `objects/${text}`, "It is no directory of objects");
+  }
   for (let index = 0; index < 256; index++) {
     const prefix = index.toString(16).padStart(2, "0");
     for (const entry of listDirectory(check, `objects/${prefix}`)) {
@@ -153,7 +170,7 @@ function checkObject(check: Check, prefix: string, { name, type }: DirEntry): vo
   }
   // Opening a link says what is wrong with it.
   if (type !== "file" && type !== "symlink" && type !== "unknown") {
-    report(check, "unexpected-file-type", path, `It is a ${type} instead of a file`);
+    report(check, "unexpected-file-type", path, `It is a ${type} instead of a file`, digest);
     return;
   }
   const state = attempt(
@@ -164,16 +181,14 @@ function checkObject(check: Check, prefix: string, { name, type }: DirEntry): vo
       error instanceof SyscallError && error.call === "openat"
         ? "object-open-failed"
         : "object-verity-failed",
+    digest,
   );
   if (state === "digest-mismatch") {
-    report(check, "object-digest-mismatch", path, "Its content is not what its name says");
+    const problem = "Its content is not what its name says";
+    report(check, "object-digest-mismatch", path, problem, digest);
   } else if (state === "verity-missing") {
-    report(
-      check,
-      "object-verity-missing",
-      path,
-      "It has no fs-verity, as this repository requires",
-    );
+    const problem = "It has no fs-verity, as this repository requires";
+    report(check, "object-verity-missing", path, problem, digest);
   }
 }
 
@@ -220,12 +235,14 @@ function resolveEntry(check: Check, category: Category, { name }: DirEntry): Ent
 function isReadableObject(check: Check, category: Category, path: string, digest: string): boolean {
   const stat = fstatatIfExists(check.repo.dir, `objects/${objectPath(digest)}`);
   if (stat === null) {
-    report(check, "broken-symlink", path, `Object "${digest}", which it points to, is missing`);
+    const problem = `Object "${digest}", which it points to, is missing`;
+    report(check, "broken-symlink", path, problem, digest);
   } else if ((stat.mode & S_IFMT) !== S_IFREG) {
-    report(check, "unexpected-file-type", path, `Object "${digest}" is not a regular file`);
+    const problem = `Object "${digest}" is not a regular file`;
+    report(check, "unexpected-file-type", path, problem, digest);
   } else if (stat.sizeBytes > ENTRY_LIMIT_BYTES) {
     const kind = category === "streams" ? "stream-read-failed" : "image-read-failed";
-    report(check, kind, path, `Object "${digest}" has ${stat.sizeBytes} bytes: too many`);
+    report(check, kind, path, `Object "${digest}" has ${stat.sizeBytes} bytes: too many`, digest);
   } else {
     return true;
   }
@@ -239,6 +256,7 @@ function readEntry(check: Check, category: Category, entry: Entry): Uint8Array |
     () => readObject(check.repo, entry.digest, ENTRY_LIMIT_BYTES),
     entry.path,
     (error) => (error instanceof IntegrityError ? `${kind}-open-failed` : `${kind}-read-failed`),
+    entry.digest,
   );
 }
 
@@ -247,11 +265,12 @@ function checkStream(check: Check, { path }: Entry, bytes: Uint8Array): void {
   const refs = attempt(check, read, path, () => "stream-read-failed");
   for (const digest of refs?.objectRefs ?? []) {
     if (hasFile(check, path, digest)) continue;
-    report(check, "missing-object-ref", path, `Object "${digest}" is missing`);
+    report(check, "missing-object-ref", path, `Object "${digest}" is missing`, digest);
   }
   for (const [name, digest] of refs?.namedRefs ?? []) {
     if (hasFile(check, path, digest)) continue;
-    report(check, "missing-named-ref", path, `Object "${digest}" of "${name}" is missing`);
+    const problem = `Object "${digest}" of "${name}" is missing`;
+    report(check, "missing-named-ref", path, problem, digest);
   }
 }
 
@@ -283,12 +302,8 @@ function checkImage(check: Check, { name, path, digest }: Entry, bytes: Uint8Arr
   const objects = attempt(check, read, path, () => "image-invalid");
   for (const object of objects ?? []) {
     if (hasFile(check, path, object)) continue;
-    report(
-      check,
-      "image-missing-object",
-      path,
-      `Object "${object}" of one of its files is missing`,
-    );
+    const problem = `Object "${object}" of one of its files is missing`;
+    report(check, "image-missing-object", path, problem, object);
   }
 }
 

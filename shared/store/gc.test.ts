@@ -7,6 +7,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -21,7 +22,8 @@ import { type DirectoryNode, NO_XATTRS } from "../format/tree/node.ts";
 import { objectPath } from "../format/verity/digest.ts";
 import { collectGarbage } from "./gc.ts";
 import { publishImage } from "./images.ts";
-import { hasObject, storeObject } from "./objects.ts";
+import { hasObject } from "./object-inspection.ts";
+import { storeObject } from "./objects.ts";
 import { listRefs, setRef } from "./refs.ts";
 import { ensureRepository, type Repository } from "./repository.ts";
 import { publishStream, streamObject } from "./streams.ts";
@@ -208,10 +210,37 @@ describe("leftovers and damage", () => {
     }
   });
 
-  it("is held up by a link that is none", () => {
-    mkdirSync(join(path, "images"));
-    symlinkSync("/etc", join(path, "images/odd"));
-    expect(() => collect()).toThrow('"/etc" is not a link to an object');
+  it("leaves alone what is not a repository's", () => {
+    object("dead");
+    mkdirSync(join(path, "images/refs"), { recursive: true });
+    mkdirSync(join(path, "streams/directory"), { recursive: true });
+    const odd = [
+      ["/etc", "images/odd"],
+      [`../objects/${objectPath("ab".repeat(64))}`, "images/\xff"],
+      ["../../nothing", "images/refs/\x01"],
+    ] as const;
+    for (const [target, name] of odd) {
+      symlinkSync(target, Buffer.from(`${path}/${name}`, "latin1"));
+    }
+    writeFileSync(join(path, "streams/file"), "");
+    expect(collect()).toMatchObject({ objectsRemoved: 1, imagesPruned: 0, streamsPruned: 0 });
+    expect(readdirSync(join(path, "images"), "latin1").sort()).toEqual(["odd", "refs", "\xff"]);
+    expect(readdirSync(join(path, "images/refs"))).toEqual(["\x01"]);
+    expect(readdirSync(join(path, "streams")).sort()).toEqual(["directory", "file"]);
+  });
+
+  it.each([
+    ["a link elsewhere", () => symlinkSync("/etc", join(path, "streams/odd"))],
+    ["a file", () => writeFileSync(join(path, "streams/odd"), "")],
+  ])("stops when what a reference leads to is %s", (_, make) => {
+    const dead = object("dead");
+    mkdirSync(join(path, "streams/refs"), { recursive: true });
+    make();
+    symlinkSync("../odd", join(path, "streams/refs/name"));
+    expect(() => collect()).toThrow(
+      'Cannot collect garbage: "streams/odd", which is in use, is not a link to an object',
+    );
+    expect(alive(dead)).toEqual([true]);
   });
 });
 
@@ -220,15 +249,36 @@ describe("locks between processes", () => {
 
   /** A process that has the repository open until its standard input ends. */
   async function openElsewhere() {
+    const child = spawnReader();
+    await new Promise((resolve) => child.stdout.once("data", resolve));
+    return child;
+  }
+
+  function spawnReader() {
     const script = `
       const { openRepository } = await import("${here}repository.ts");
       const repo = openRepository(null, ${JSON.stringify(path)});
       console.log("open");
       await Bun.stdin.text();
     `;
-    const child = spawn(process.execPath, ["-e", script], { stdio: ["pipe", "pipe", "inherit"] });
-    await new Promise((resolve) => child.stdout.once("data", resolve));
-    return child;
+    return spawn(process.execPath, ["-e", script], { stdio: ["pipe", "pipe", "inherit"] });
+  }
+
+  /** Until the process has the repository's directory open, i.e. is about to ask for the lock. */
+  async function waitForOpen(pid: number): Promise<void> {
+    for (;;) {
+      const links = readdirSync(`/proc/${pid}/fd`).map((number) => `/proc/${pid}/fd/${number}`);
+      if (links.some((link) => readlinkIfExists(link) === path)) return;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  function readlinkIfExists(link: string): string | null {
+    try {
+      return readlinkSync(link);
+    } catch {
+      return null;
+    }
   }
 
   it("readers share; the collector waits for them and they for it", async () => {
@@ -258,6 +308,57 @@ describe("locks between processes", () => {
     reader.stdin.end();
     expect(await ended).toBe(0);
     expect(JSON.parse(output.split("\n")[1]!)).toMatchObject({ objectsRemoved: 1 });
+    repo = ensureRepository(null, path, { algorithm: "sha512", secure: false });
+    expect(alive(dead)).toEqual([false]);
+  });
+
+  it("a dry run takes no more than the shared lock", async () => {
+    object("dead");
+    const reader = await openElsewhere();
+    expect(collect([], true)).toMatchObject({ objectsRemoved: 1 });
+    reader.stdin.end();
+    await new Promise((resolve) => reader.once("exit", resolve));
+  });
+
+  it("who opens it while somebody collects waits for the end", async () => {
+    // flock(1) stands for a collector that takes its time.
+    const collector = spawn("flock", ["--exclusive", path, "sh", "-c", "echo held; read line"], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    repo[Symbol.dispose]();
+    await new Promise((resolve) => collector.stdout.once("data", resolve));
+    const reader = spawnReader();
+    await waitForOpen(reader.pid!);
+    expect([reader.exitCode, collector.exitCode]).toEqual([null, null]);
+    collector.stdin.end("\n");
+    await new Promise((resolve) => reader.stdout.once("data", resolve));
+    reader.stdin.end();
+    await new Promise((resolve) => reader.once("exit", resolve));
+    repo = ensureRepository(null, path, { algorithm: "sha512", secure: false });
+    expect([reader.exitCode, collector.exitCode]).toEqual([0, 0]);
+  });
+
+  it("several collectors at the same time come one after the other", async () => {
+    const dead = object("dead");
+    repo[Symbol.dispose]();
+    const script = `
+      const { openRepository } = await import("${here}repository.ts");
+      const { collectGarbage } = await import("${here}gc.ts");
+      using repo = openRepository(null, ${JSON.stringify(path)});
+      console.log(collectGarbage(repo, { roots: [], dryRun: false }).objectsRemoved);
+    `;
+    const removed = await Promise.all(
+      [1, 2, 3].map(async () => {
+        const child = spawn(process.execPath, ["-e", script], { stdio: ["ignore", "pipe", "inherit"] });
+        let output = "";
+        child.stdout.on("data", (data) => {
+          output += data;
+        });
+        const code = await new Promise((resolve) => child.once("close", resolve));
+        return [code, output.trim()];
+      }),
+    );
+    expect(removed.map(String).sort()).toEqual(["0,0", "0,0", "0,1"]);
     repo = ensureRepository(null, path, { algorithm: "sha512", secure: false });
     expect(alive(dead)).toEqual([false]);
   });

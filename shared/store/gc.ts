@@ -3,11 +3,13 @@
 // Roots: every reference, and the names the caller gives. An image keeps itself and the objects its
 // files name; a stream keeps itself, its objects, the objects of its named references, and recurses into
 // those that are streams of this repository.
+// Names and links that are not a repository's keep nothing alive and are left alone, unless a root is
+// one of them.
 // Order, so that an interruption never leaves a name for something half removed: read everything (a
 // root that cannot be read stops it before anything is removed) -> dead links, synced -> dead objects.
 // Under the exclusive lock nobody else writes, so temporary files found then are leftovers of a crash.
 
-import { IntegrityError } from "../error.ts";
+import { FormatError, IntegrityError, isErrno } from "../error.ts";
 import { collectObjects } from "../format/erofs/reader.ts";
 import { readSplitStreamRefs } from "../format/splitstream/reader.ts";
 import { O } from "../sys/constants.ts";
@@ -18,9 +20,11 @@ import { readlinkat, unlinkat } from "../sys/link.ts";
 import { fstatat } from "../sys/stat.ts";
 import { SYMLINK_PREFIX } from "../txn/symlink.ts";
 import { type Category, parseObjectLink, syncDirectory } from "./links.ts";
-import { hasObject, readObject, TEMPORARY_PREFIX } from "./objects.ts";
-import { listRefs, removeRef } from "./refs.ts";
-import { lockRepository, META_PREFIX, type Repository, requireWritable } from "./repository.ts";
+import { TEMPORARY_PREFIX } from "./object-file.ts";
+import { hasObject } from "./object-inspection.ts";
+import { readObject } from "./objects.ts";
+import { isRefName, listRefs, removeRef } from "./refs.ts";
+import { META_PREFIX, type Repository, withExclusiveLock } from "./repository.ts";
 
 /** Bounds on what is read into memory; real ones are a hundred times smaller. */
 const IMAGE_LIMIT_BYTES = 1 << 30;
@@ -43,26 +47,20 @@ export function collectGarbage(
   options: { readonly roots: readonly string[]; readonly dryRun: boolean },
 ): GarbageReport {
   if (options.dryRun) return collect(repo, options.roots, true);
-  requireWritable(repo);
-  lockRepository(repo.dir, repo.path, "exclusive");
-  try {
-    return collect(repo, options.roots, false);
-  } finally {
-    lockRepository(repo.dir, repo.path, "shared");
-  }
+  return withExclusiveLock(repo, () => collect(repo, options.roots, false));
 }
 
-/** First-level names of a category and the objects they stand for. */
-type Entries = ReadonlyMap<string, string>;
+/** First-level names of a category and the objects they stand for; null for what is no such link. */
+type Entries = ReadonlyMap<string, string | null>;
 
 function collect(repo: Repository, roots: readonly string[], dryRun: boolean): GarbageReport {
   const images = listEntries(repo, "images");
   const streams = listEntries(repo, "streams");
   const live = new Set<string>();
-  const imageRoots = [...rootNames(repo, "images", roots, images)].map((name) => images.get(name)!);
+  const imageRoots = rootObjects(repo, "images", roots, images);
   const naked = nakedImages(repo, roots, images, streams);
   for (const digest of new Set([...imageRoots, ...naked])) addImage(repo, digest, live);
-  addStreams(repo, streams, rootNames(repo, "streams", roots, streams), live);
+  addStreams(repo, streams, rootObjects(repo, "streams", roots, streams), live);
 
   const imagesPruned = pruneEntries(repo, "images", images, live, dryRun);
   const streamsPruned = pruneEntries(repo, "streams", streams, live, dryRun);
@@ -71,25 +69,44 @@ function collect(repo: Repository, roots: readonly string[], dryRun: boolean): G
 }
 
 function listEntries(repo: Repository, category: Category): Entries {
-  const entries = new Map<string, string>();
+  const entries = new Map<string, string | null>();
   using fd = openatIfExists(repo.dir, category, O.RDONLY | O.DIRECTORY | O.NOFOLLOW);
   if (fd === null) return entries;
-  for (const { name, type } of readDirectory(fd)) {
-    if (type !== "symlink" && type !== "unknown") continue;
+  for (const { name } of readDirectory(fd)) {
     const text = Buffer.from(name).toString("utf8");
-    if (text !== "refs") entries.set(text, parseObjectLink(repo, readlinkat(fd, name)));
+    if (text !== "refs") entries.set(text, readEntry(repo, fd, name));
   }
   return entries;
 }
 
-function rootNames(
+function readEntry(repo: Repository, fd: Fd, name: Uint8Array): string | null {
+  // A name that is not UTF-8 cannot be told from others in the text of links.
+  if (Buffer.compare(Buffer.from(Buffer.from(name).toString("utf8")), name) !== 0) return null;
+  try {
+    return parseObjectLink(repo, readlinkat(fd, name));
+  } catch (error) {
+    if (error instanceof FormatError || isErrno(error, "EINVAL")) return null; // EINVAL: no link
+    throw error;
+  }
+}
+
+function rootObjects(
   repo: Repository,
   category: Category,
   roots: readonly string[],
   entries: Entries,
 ): Set<string> {
   const referred = listRefs(repo, category).map(({ target }) => target);
-  return new Set([...roots, ...referred].filter((name) => entries.has(name)));
+  const names = new Set([...roots, ...referred].filter((name) => entries.has(name)));
+  return new Set([...names].map((name) => entries.get(name) ?? unreadable(category, name)));
+}
+
+function unreadable(category: Category, name: string): never {
+  throw new IntegrityError(
+    "missing-object",
+    `Cannot collect garbage: "${category}/${name}", which is in use, is not a link to an object`,
+    { name },
+  );
 }
 
 /** Deployments whose images/ link got lost: still a reason to keep everything they need. */
@@ -123,7 +140,7 @@ function addStreams(
   live: Set<string>,
 ): void {
   const isStream = new Set(streams.values());
-  const queue = [...roots].map((name) => streams.get(name)!);
+  const queue = [...roots];
   const seen = new Set(queue);
   for (const digest of queue) {
     live.add(digest);
@@ -162,11 +179,13 @@ function pruneEntries(
   live: ReadonlySet<string>,
   dryRun: boolean,
 ): number {
-  const dead = [...entries].filter(([, digest]) => !live.has(digest) || !hasObject(repo, digest));
+  const isDead = (digest: string) => !live.has(digest) || !hasObject(repo, digest);
+  const dead = [...entries].filter(([, digest]) => digest !== null && isDead(digest));
   const names = new Set(dead.map(([name]) => name));
   if (dryRun) return names.size;
   for (const { name, target } of listRefs(repo, category)) {
-    if (!entries.has(target) || names.has(target)) removeRef(repo, category, name);
+    const isDangling = !entries.has(target) || names.has(target);
+    if (isDangling && isRefName(name)) removeRef(repo, category, name);
   }
   for (const name of names) unlinkat(repo.dir, `${category}/${name}`);
   if (names.size > 0) syncDirectory(repo, category);

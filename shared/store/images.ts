@@ -5,12 +5,18 @@ import { O } from "../sys/constants.ts";
 import type { Fd } from "../sys/fd.ts";
 import { openatIfExists } from "../sys/file.ts";
 import { linkEntry } from "./links.ts";
-import { checkMeasured, measure, storeObject } from "./objects.ts";
+import type { StoreOptions } from "./object-file.ts";
+import { checkMeasured, measure } from "./object-inspection.ts";
+import { storeObject } from "./objects.ts";
 import { checkDigest, type Repository } from "./repository.ts";
 
 /** Stores an EROFS image and names it; durable when it returns, with all objects stored before. */
-export function publishImage(repo: Repository, image: Uint8Array): string {
-  const digest = storeObject(repo, image);
+export function publishImage(
+  repo: Repository,
+  image: Uint8Array,
+  options: StoreOptions = {},
+): string {
+  const digest = storeObject(repo, image, options);
   linkEntry(repo, "images", digest, digest);
   return digest;
 }

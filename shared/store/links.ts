@@ -3,11 +3,12 @@
 // Invariant: what a link is to stand for is on the disk (syncfs) before the link exists, and the link is
 // on the disk when the function returns.
 
-import { FormatError } from "../error.ts";
+import { FormatError, isErrno } from "../error.ts";
 import { objectPath } from "../format/verity/digest.ts";
 import { O } from "../sys/constants.ts";
 import { mkdiratIfMissing, openDirectory, readDirectory } from "../sys/directory.ts";
 import { fsync, openatIfExists, syncfs } from "../sys/file.ts";
+import { readlinkat } from "../sys/link.ts";
 import { replaceSymlink } from "../txn/symlink.ts";
 import { checkDigest, type Repository } from "./repository.ts";
 
@@ -61,14 +62,29 @@ export function syncDirectory(repo: Repository, path: string): void {
   fsync(fd);
 }
 
+/** Digest of the object an entry stands for, null when there is no such entry; FormatError for no link. */
+export function linkedObject(repo: Repository, category: Category, name: string): string | null {
+  let target: Uint8Array;
+  try {
+    target = readlinkat(repo.dir, `${category}/${checkEntryName(name)}`);
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) return null;
+    if (!isErrno(error, "EINVAL")) throw error;
+    throw notALink(`${category}/${name}`);
+  }
+  return parseObjectLink(repo, target);
+}
+
 /** Digest an entry "../objects/ab/cdef…" points to; FormatError when it is something else. */
 export function parseObjectLink(repo: Repository, target: Uint8Array): string {
   const text = Buffer.from(target).toString("latin1");
   const match = /^\.\.\/objects\/([0-9a-f]{2})\/([0-9a-f]+)$/.exec(text);
-  if (match === null) {
-    throw new FormatError("bad-value", `"${text.slice(0, 200)}" is not a link to an object`, {
-      format: "repository link",
-    });
-  }
+  if (match === null) throw notALink(text);
   return checkDigest(repo, `${match[1]}${match[2]}`);
+}
+
+function notALink(text: string): FormatError {
+  return new FormatError("bad-value", `"${text.slice(0, 200)}" is not a link to an object`, {
+    format: "repository link",
+  });
 }

@@ -25,6 +25,7 @@ describe("meta.json", () => {
     expect(parseMetadata(formatMetadata("sha256"))).toEqual({
       algorithm: "sha256",
       erofsVersion: 1,
+      extraErofsVersions: [],
       readOnlyFeatures: [],
     });
   });
@@ -57,6 +58,15 @@ describe("meta.json", () => {
     ],
   ])("means the right image format with %s", (_, value, expected) => {
     expect(read(value).erofsVersion).toBe(expected);
+  });
+
+  it.each([
+    [{ default: 1, extra: [2] }, [2]],
+    [{ default: 1, extra: [2, 1, 0, 2] }, [0, 2]],
+    [{ default: 2, extra: [1] }, [1]],
+    [{ default: 2 }, []],
+  ])("knows the other formats of %j", (formats, expected) => {
+    expect(read({ ...base, erofs_formats: formats }).extraErofsVersions).toEqual(expected);
   });
 
   it("ignores unknown compatible features and names unknown read-only ones", () => {

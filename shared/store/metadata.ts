@@ -16,17 +16,24 @@ export interface Metadata {
   readonly algorithm: VerityAlgorithm;
   /** Format of new images. */
   readonly erofsVersion: ErofsVersion;
+  /** Other formats in which every image is made besides. */
+  readonly extraErofsVersions: readonly ErofsVersion[];
   /** Features of a newer program that allow reading only. */
   readonly readOnlyFeatures: readonly string[];
 }
 
-/** The text of meta.json for a new repository with EROFS format V1, bootc's default. */
-export function formatMetadata(algorithm: VerityAlgorithm): string {
+/** The text of meta.json for a new repository; EROFS format V1 is bootc's default. */
+export function formatMetadata(algorithm: VerityAlgorithm, erofsVersion: ErofsVersion = 1): string {
+  const readOnlyCompatible = erofsVersion === 1 ? [V1_EROFS] : [];
   const value = {
     version: VERSION,
     algorithm: `fsverity-${algorithm}-12`,
-    features: { compatible: [], "read-only-compatible": [V1_EROFS], incompatible: [] },
-    erofs_formats: { default: 1 },
+    features: {
+      compatible: [],
+      "read-only-compatible": readOnlyCompatible,
+      incompatible: [],
+    },
+    erofs_formats: { default: erofsVersion },
   };
   return `${JSON.stringify(value, null, 2)}\n`;
 }
@@ -42,10 +49,7 @@ export function parseMetadata(text: string): Metadata {
   if (unknown !== undefined) throw newer(`feature "${unknown}"`);
   return {
     algorithm: parseAlgorithm(value["algorithm"]),
-    erofsVersion: parseErofsVersion(
-      value["erofs_formats"],
-      features.readOnlyCompatible.includes(V1_EROFS),
-    ),
+    ...parseErofsVersions(value["erofs_formats"], features.readOnlyCompatible.includes(V1_EROFS)),
     readOnlyFeatures: features.readOnlyCompatible.filter((name) => name !== V1_EROFS),
   };
 }
@@ -89,7 +93,10 @@ function parseFeatures(value: unknown): {
 }
 
 /** A missing field means {"default": 2}, and that means V1 when the feature flag says so. */
-function parseErofsVersion(value: unknown, hasV1Flag: boolean): ErofsVersion {
+function parseErofsVersions(
+  value: unknown,
+  hasV1Flag: boolean,
+): Pick<Metadata, "erofsVersion" | "extraErofsVersions"> {
   const formats = value ?? { default: 2 };
   if (!isObject(formats)) throw invalid("erofs_formats", formats);
   const version = formats["default"];
@@ -98,8 +105,9 @@ function parseErofsVersion(value: unknown, hasV1Flag: boolean): ErofsVersion {
   if (!Array.isArray(extra) || !extra.every(isErofsVersion)) {
     throw invalid("erofs_formats.extra", extra);
   }
-  const isDefault = version === 2 && extra.every((other) => other === version);
-  return isDefault && hasV1Flag ? 1 : version;
+  const others = [...new Set(extra)].filter((other) => other !== version).sort();
+  const isOldDefault = version === 2 && others.length === 0;
+  return { erofsVersion: isOldDefault && hasV1Flag ? 1 : version, extraErofsVersions: others };
 }
 
 function isErofsVersion(value: unknown): value is ErofsVersion {

@@ -16,7 +16,8 @@ import { join } from "node:path";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
 import { computeVerityDigest, objectPath } from "../format/verity/digest.ts";
 import { readAll } from "../sys/file.ts";
-import { createObject, hasObject, openObject, readObject, storeObject } from "./objects.ts";
+import { hasObject } from "./object-inspection.ts";
+import { createObject, openObject, readObject, storeObject } from "./objects.ts";
 import { ensureRepository, type Repository } from "./repository.ts";
 
 const base = mkdtempSync(join(tmpdir(), "objects-"));

@@ -91,9 +91,13 @@ function typeOf(fd: Fd, name: Uint8Array): "symlink" | "directory" | "other" {
   return type === S_IFLNK ? "symlink" : type === S_IFDIR ? "directory" : "other";
 }
 
+/** False for names that no program gives; such a link is left alone. */
+export function isRefName(refName: string): boolean {
+  return refName.split("/").every(isComponent);
+}
+
 function splitRefName(refName: string): string[] {
-  const components = refName.split("/");
-  if (components.every(isComponent)) return components;
+  if (isRefName(refName)) return refName.split("/");
   throw new FormatError("bad-value", `"${refName}" cannot be the name of a reference`, {
     format: "reference name",
   });

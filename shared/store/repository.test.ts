@@ -18,6 +18,7 @@ import { join } from "node:path";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
 import { computeVerityDigest, objectPath } from "../format/verity/digest.ts";
 import { openImage, publishImage } from "./images.ts";
+import { formatMetadata } from "./metadata.ts";
 import { storeObject } from "./objects.ts";
 import { listRefs, removeRef, setRef } from "./refs.ts";
 import { ensureRepository, openRepository, type Repository } from "./repository.ts";
@@ -86,6 +87,31 @@ describe("creating and opening", () => {
     expect([repo.algorithm, repo.secure, repo.erofsVersion]).toEqual(["sha512", false, 1]);
     expect(existsSync(join(path, "meta.json"))).toBe(true);
     expect(storeObject(repo, bytes("old"))).toBe(digest);
+  });
+
+  it("infers the algorithm from the first object, whatever lies around it", () => {
+    mkdirSync(join(path, "objects/zz"), { recursive: true });
+    mkdirSync(join(path, "objects/00"));
+    writeFileSync(join(path, "objects/00/note"), "");
+    writeFileSync(join(path, "objects/file"), "");
+    const open = () => openRepository(null, path, { upgrade: true });
+    expect(open).toThrow("it has no meta.json");
+    const digest = computeVerityDigest(bytes("old"), "sha256");
+    mkdirSync(join(path, "objects", digest.slice(0, 2)), { recursive: true });
+    writeFileSync(join(path, "objects", objectPath(digest)), "old");
+    using repo = open();
+    // As composefs-rs 0.9 does, although what is there may be images of format V2.
+    expect([repo.algorithm, repo.secure, repo.erofsVersion]).toEqual(["sha256", false, 1]);
+    expect(readFileSync(join(path, "meta.json"), "utf8")).toBe(formatMetadata("sha256"));
+  });
+
+  it("keeps the image format of a repository that says nothing about it", () => {
+    mkdirSync(path);
+    const meta = '{"version": 1, "algorithm": "fsverity-sha512-12"}';
+    writeFileSync(join(path, "meta.json"), meta);
+    using repo = openRepository(null, path, { upgrade: true });
+    expect([repo.erofsVersion, repo.extraErofsVersions]).toEqual([2, []]);
+    expect(readFileSync(join(path, "meta.json"), "utf8")).toBe(meta);
   });
 
   it("refuses an algorithm that an old repository's objects contradict", () => {

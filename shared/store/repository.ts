@@ -32,6 +32,8 @@ export class Repository implements Disposable {
   readonly secure: boolean;
   /** Format of new images. */
   readonly erofsVersion: ErofsVersion;
+  /** Formats in which every image is made besides. */
+  readonly extraErofsVersions: readonly ErofsVersion[];
   /** Why nothing may be written, or null. */
   readonly readOnlyReason: string | null;
   /** False once the file system said that it has no O_TMPFILE. */
@@ -49,6 +51,7 @@ export class Repository implements Disposable {
     this.algorithm = metadata.algorithm;
     this.secure = secure;
     this.erofsVersion = metadata.erofsVersion;
+    this.extraErofsVersions = metadata.extraErofsVersions;
     const [feature] = metadata.readOnlyFeatures;
     this.readOnlyReason = feature === undefined ? null : `a newer program's feature "${feature}"`;
   }
@@ -59,26 +62,43 @@ export class Repository implements Disposable {
   }
 }
 
+interface OpenOptions {
+  /** Treats it as one whose objects need no fs-verity. */
+  readonly insecure?: boolean;
+  /** Writes meta.json where a repository from before meta.json lacks it. */
+  readonly upgrade?: boolean;
+  /** Format of images made through this opening; the default is what meta.json says. */
+  readonly erofsVersion?: ErofsVersion;
+}
+
 /**
- * Opens the repository at `path`. `insecure` treats it as one whose objects need no fs-verity; `upgrade`
- * writes meta.json where a repository from before meta.json lacks it. StateError("missing") when there
- * is none, StateError("newer-format") when it cannot be understood.
+ * Opens the repository at `path`. StateError("missing") when there is none, StateError("newer-format")
+ * when it cannot be understood.
  */
-export function openRepository(
-  dir: Dir,
-  path: string,
-  options: { readonly insecure?: boolean; readonly upgrade?: boolean } = {},
-): Repository {
+export function openRepository(dir: Dir, path: string, options: OpenOptions = {}): Repository {
   const fd = openatIfExists(dir, path, O.RDONLY | O.DIRECTORY);
   if (fd === null) throw missing(path, "there is no such directory");
   try {
     lockRepository(fd, path, "shared");
     const found = readMetadata(fd, path) ?? upgradeOldLayout(fd, path, options.upgrade === true);
-    return new Repository(fd, path, found.metadata, found.secure && options.insecure !== true);
+    const { erofsVersion } = options;
+    const chosen = erofsVersion === undefined ? {} : { erofsVersion, extraErofsVersions: [] };
+    const metadata = { ...found.metadata, ...chosen };
+    return new Repository(fd, path, metadata, found.secure && options.insecure !== true);
   } catch (error) {
     fd.close();
     throw error;
   }
+}
+
+/** What a new repository is to be. */
+interface RepositoryConfig {
+  readonly algorithm: VerityAlgorithm;
+  readonly secure: boolean;
+  /** 1 when left out. */
+  readonly erofsVersion?: ErofsVersion;
+  /** A directory with objects but without meta.json is new as well, instead of an old repository. */
+  readonly takesObjects?: boolean;
 }
 
 /**
@@ -86,11 +106,7 @@ export function openRepository(
  * configuration; only another algorithm is refused (StateError "conflict"). When creating a secure
  * repository fails, e.g. for want of fs-verity, nothing is left behind.
  */
-export function ensureRepository(
-  dir: Dir,
-  path: string,
-  config: { readonly algorithm: VerityAlgorithm; readonly secure: boolean },
-): Repository {
+export function ensureRepository(dir: Dir, path: string, config: RepositoryConfig): Repository {
   const created = mkdiratIfMissing(dir, path, 0o700);
   try {
     initialize(dir, path, config);
@@ -127,13 +143,27 @@ export function requireWritable(repo: Repository): void {
  * Takes or converts the lock, waiting up to a minute for whoever holds it. Polling instead of blocking,
  * so that a deadlock (the same process having it open twice) becomes a message.
  */
-export function lockRepository(fd: Fd, path: string, mode: "shared" | "exclusive"): void {
+function lockRepository(fd: Fd, path: string, mode: "shared" | "exclusive"): void {
   const deadline = performance.now() + LOCK_TIMEOUT_MS;
   while (!flock(fd, mode, { wait: false })) {
     if (performance.now() > deadline) {
       throw new StateError("locked", `The repository "${path}" is in use by another process`);
     }
     Bun.sleepSync(LOCK_POLL_MS);
+  }
+}
+
+/**
+ * Runs `action` while nobody else has the repository open, then goes back to sharing it. Converting a
+ * flock gives the old one up first, also when it fails, so what was read before must be read again.
+ */
+export function withExclusiveLock<T>(repo: Repository, action: () => T): T {
+  requireWritable(repo);
+  try {
+    lockRepository(repo.dir, repo.path, "exclusive");
+    return action();
+  } finally {
+    lockRepository(repo.dir, repo.path, "shared");
   }
 }
 
@@ -170,23 +200,19 @@ function hasVerity(file: Fd): boolean {
 }
 
 /** Writes meta.json unless something with objects in it is there already. */
-function initialize(
-  dir: Dir,
-  path: string,
-  config: { readonly algorithm: VerityAlgorithm; readonly secure: boolean },
-): void {
+function initialize(dir: Dir, path: string, config: RepositoryConfig): void {
   using fd = openDirectory(dir, path);
   const exists = (name: string) => fstatatIfExists(fd, name) !== null;
-  if (exists(META_FILE) || exists("objects")) return;
-  writeMetadata(fd, config.algorithm, config.secure);
+  if (exists(META_FILE) || (exists("objects") && config.takesObjects !== true)) return;
+  writeMetadata(fd, config);
   using parent = openDirectory(fd, "..");
   fsync(parent);
 }
 
 /** Durable when it returns; a meta.json that is already there wins. */
-function writeMetadata(fd: Fd, algorithm: VerityAlgorithm, secure: boolean): void {
+function writeMetadata(fd: Fd, { algorithm, secure, erofsVersion }: RepositoryConfig): void {
   using file = new TemporaryFile(fd, { parent: ".", prefix: META_PREFIX, mode: 0o644 });
-  writeAll(file.fd, Buffer.from(formatMetadata(algorithm)));
+  writeAll(file.fd, Buffer.from(formatMetadata(algorithm, erofsVersion)));
   fsync(file.fd);
   if (secure) {
     file.makeReadOnly();
@@ -208,7 +234,7 @@ function upgradeOldLayout(fd: Fd, path: string, write: boolean): FoundMetadata {
   }
   const { algorithm, secure } = object;
   try {
-    writeMetadata(fd, algorithm, secure);
+    writeMetadata(fd, object);
   } catch (error) {
     if (!isErrno(error, "EROFS")) throw error; // read-only: good enough for reading
   }

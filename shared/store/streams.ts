@@ -1,9 +1,8 @@
 // Streams: content identifiers (e.g. oci-layer-sha256:…) for objects in splitstream format.
 
-import { IntegrityError, isErrno } from "../error.ts";
-import { readlinkat } from "../sys/link.ts";
-import { checkEntryName, linkEntry, parseObjectLink } from "./links.ts";
-import { hasObject } from "./objects.ts";
+import { IntegrityError } from "../error.ts";
+import { linkEntry, linkedObject } from "./links.ts";
+import { hasObject } from "./object-inspection.ts";
 import { type Repository, requireWritable } from "./repository.ts";
 
 /**
@@ -22,12 +21,5 @@ export function publishStream(repo: Repository, name: string, objectDigest: stri
 
 /** Digest of the object the name stands for, or null. The object itself may be missing: openObject tells. */
 export function streamObject(repo: Repository, name: string): string | null {
-  let target: Uint8Array;
-  try {
-    target = readlinkat(repo.dir, `streams/${checkEntryName(name)}`);
-  } catch (error) {
-    if (isErrno(error, "ENOENT")) return null;
-    throw error;
-  }
-  return parseObjectLink(repo, target);
+  return linkedObject(repo, "streams", name);
 }

@@ -59,30 +59,30 @@ const DIRENT_TYPES = new Map<number, DirEntry["type"]>([
 ]);
 const BATCH_BYTES = 65_536;
 const SEEK_SET = 0;
+const batch = new Uint8Array(BATCH_BYTES);
+const batchView = new DataView(batch.buffer);
 
 /** All entries but "." and "..", in the file system's order. Always starts from the beginning. */
 export function readDirectory(fd: Fd): DirEntry[] {
   checkFd("lseek", attempt("lseek", fd.number, 0, SEEK_SET), fd);
   const entries: DirEntry[] = [];
-  const batch = new Uint8Array(BATCH_BYTES);
   for (;;) {
     const result = attemptSyscall("getdents64", fd.number, batch, batch.length);
     const length = checkFd("getdents64", result, fd);
     if (length === 0) return entries;
-    decodeEntries(batch.subarray(0, length), entries);
+    decodeEntries(length, entries);
   }
 }
 
-function decodeEntries(batch: Uint8Array, entries: DirEntry[]): void {
-  const view = new DataView(batch.buffer, batch.byteOffset, batch.byteLength);
+function decodeEntries(length: number, entries: DirEntry[]): void {
   const { offsets, sizeBytes } = DirentHeader;
-  for (let at = 0; at < batch.length; ) {
-    const end = at + view.getUint16(at + offsets.recordLength, true);
+  for (let at = 0; at < length; ) {
+    const end = at + batchView.getUint16(at + offsets.recordLength, true);
     const start = at + sizeBytes;
     const name = batch.slice(start, batch.indexOf(0, start));
     const isDot =
       name[0] === 0x2e && (name.length === 1 || (name.length === 2 && name[1] === 0x2e));
-    const type = DIRENT_TYPES.get(view.getUint8(at + offsets.type)) ?? "unknown";
+    const type = DIRENT_TYPES.get(batchView.getUint8(at + offsets.type)) ?? "unknown";
     if (!isDot) entries.push({ name, type });
     at = end;
   }

@@ -18,7 +18,6 @@ import {
 } from "./directory.ts";
 import { Fd } from "./fd.ts";
 import {
-  copyFileRange,
   flock,
   fsync,
   ftruncate,
@@ -44,7 +43,7 @@ import {
 } from "./link.ts";
 import { fstat, fstatat, fstatatIfExists, fstatfs } from "./stat.ts";
 import { enableVerity, measureVerity } from "./verity.ts";
-import { lgetxattr, llistxattr, lsetxattr } from "./xattr.ts";
+import { fgetxattr, flistxattr, lgetxattr, llistxattr, lsetxattr } from "./xattr.ts";
 
 const notRoot = process.geteuid?.() === 0 ? "" : " (SKIPPED: not root)";
 const base = mkdtempSync(join(tmpdir(), "sys-"));
@@ -172,21 +171,6 @@ describe("opening, reading, writing", () => {
     using path = openat(dir, "a", O.PATH);
     expect(refusal(() => fsync(path))[0]).toBe("EBADF");
     expect(refusal(() => syncfs(path))[0]).toBe("EBADF");
-  });
-
-  it("copies ranges, across file systems too", () => {
-    put("a", "0123456789".repeat(200_000));
-    using input = openat(dir, "a", O.RDONLY);
-    using output = openat(dir, "b", O.RDWR | O.CREAT, 0o644);
-    expect(copyFileRange(input, output, 3)).toBe(3);
-    expect(copyFileRange(input, output, 1e9)).toBe(1_999_997);
-    expect(readFileSync(join(root, "b")).equals(readFileSync(join(root, "a")))).toBe(true);
-    using proc = openat(null, "/proc/self/status", O.RDONLY);
-    using far = openat(dir, "c", O.RDWR | O.CREAT, 0o644);
-    expect(copyFileRange(proc, far, 6)).toBe(6);
-    expect(readFileSync(join(root, "c"), "utf8")).toBe("Name:\t");
-    using readOnly = openat(dir, "c", O.RDONLY);
-    expect(refusal(() => copyFileRange(readOnly, readOnly, 5))[0]).toBe("EBADF");
   });
 
   it("reports a full device", () => {
@@ -420,6 +404,24 @@ describe("extended attributes", () => {
     expect(refusal(() => lsetxattr(path, "nonsense", bytes("x")))[0]).toBe("EOPNOTSUPP");
     expect(refusal(() => lgetxattr(join(root, "none"), "user.x"))[0]).toBe("ENOENT");
     expect(refusal(() => llistxattr(join(root, "none")))[0]).toBe("ENOENT");
+  });
+
+  it("are read of open files and directories", () => {
+    const path = join(root, "f");
+    writeFileSync(path, "");
+    using file = openat(null, path, O.RDONLY);
+    expect(flistxattr(file).filter((name) => name.startsWith("user."))).toEqual([]);
+    lsetxattr(path, "user.text", bytes("value"));
+    expect(flistxattr(file)).toContain("user.text");
+    expect(text(fgetxattr(file, "user.text")!)).toBe("value");
+    expect(fgetxattr(file, "user.none")).toBeNull();
+    lsetxattr(root, "user.of-directory", bytes("d"));
+    expect(text(fgetxattr(dir, "user.of-directory")!)).toBe("d");
+    using pathOnly = openat(null, path, O.PATH);
+    expect(refusal(() => flistxattr(pathOnly))).toEqual([
+      "EBADF",
+      'flistxattr "ROOT/f": Bad file descriptor',
+    ]);
   });
 
   it.skipIf(notRoot !== "")(`reaches trusted.* and symlinks${notRoot}`, () => {

@@ -4,11 +4,9 @@ import { FormatError } from "../error.ts";
 import { LOCK, O } from "./constants.ts";
 import { ERRNO } from "./errno.ts";
 import { type Dir, dirNumber, Fd, type Path } from "./fd.ts";
-import { attempt, attemptSyscall } from "./libc.ts";
+import { attempt } from "./libc.ts";
 import { checkFd, checkPath, cstring, describeFd } from "./path.ts";
 import { fstat } from "./stat.ts";
-
-const COPY_CHUNK_BYTES = 1 << 20;
 
 /** openat(2). `mode` counts for CREAT and TMPFILE and is subject to the umask. */
 export function openat(dir: Dir, path: Path, flags: number, mode = 0): Fd {
@@ -82,47 +80,6 @@ export function fsync(fd: Fd): void {
 /** syncfs(2): everything of the file system that holds `fd` is written. */
 export function syncfs(fd: Fd): void {
   checkFd("syncfs", attempt("syncfs", fd.number), fd);
-}
-
-/**
- * Copies up to `length` bytes between the current positions, in the kernel where it can; returns the
- * count, which is smaller only at the end of the input.
- */
-export function copyFileRange(input: Fd, output: Fd, length: number): number {
-  let done = 0;
-  while (done < length) {
-    const step = Math.min(length - done, 1 << 30);
-    const count = attemptSyscall(
-      "copy_file_range",
-      input.number,
-      null,
-      output.number,
-      null,
-      step,
-      null,
-    );
-    if (count < 0 && !CANNOT_COPY.has(-count)) checkFd("copy_file_range", count, output);
-    // Zero is the end, or a file of /proc or /sys that only read(2) can tell.
-    if (count <= 0) return done + copyByHand(input, output, length - done);
-    done += count;
-  }
-  return done;
-}
-/** Different or special file systems, and kernels without the call. */
-const CANNOT_COPY = new Set(
-  ["EXDEV", "EINVAL", "EOPNOTSUPP", "ENOSYS", "EBADF"].map((name) => ERRNO.get(name)!),
-);
-
-function copyByHand(input: Fd, output: Fd, length: number): number {
-  const buffer = new Uint8Array(Math.min(COPY_CHUNK_BYTES, length));
-  let done = 0;
-  while (done < length) {
-    const count = read(input, buffer.subarray(0, Math.min(buffer.length, length - done)));
-    if (count === 0) break;
-    writeAll(output, buffer.subarray(0, count));
-    done += count;
-  }
-  return done;
 }
 
 /** flock(2). False only when `wait` is false and somebody else holds a conflicting lock. */

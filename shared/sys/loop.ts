@@ -1,11 +1,14 @@
 // Loop devices: a file as a read-only block device (loop(4), LOOP_CONFIGURE since Linux 5.8).
 
 import { bytes, struct, u32 } from "../bytes/layout.ts";
+import { isErrno } from "../error.ts";
+import { S_IFCHR } from "../format/tree/node.ts";
 import { IOCTL, LO_FLAGS, O } from "./constants.ts";
 import { ERRNO, syscallError } from "./errno.ts";
 import type { Fd } from "./fd.ts";
 import { openat } from "./file.ts";
 import { attempt } from "./libc.ts";
+import { mknodat } from "./link.ts";
 import { checkFd } from "./path.ts";
 
 /** struct loop_config with the flags of its struct loop_info64. */
@@ -17,6 +20,9 @@ export const LoopConfig = struct("loop_config", 304, {
   infoAfterFlags: bytes(176),
   reserved: bytes(64),
 });
+const CONTROL = "/dev/loop-control";
+/** Character device 10:237, in the kernel's encoding. */
+const CONTROL_RDEV = (10 << 8) | 237;
 /** Another program may take the free device between the two calls. */
 const ATTEMPTS = 64;
 
@@ -25,7 +31,7 @@ const ATTEMPTS = 64;
  * returned descriptor is closed and nothing has it mounted.
  */
 export function attachLoop(image: Fd): { readonly device: string; readonly fd: Fd } {
-  using control = openat(null, "/dev/loop-control", O.RDWR);
+  using control = openControl();
   const config = LoopConfig.encode({
     fd: image.number,
     flags: LO_FLAGS.READ_ONLY | LO_FLAGS.AUTOCLEAR,
@@ -39,5 +45,16 @@ export function attachLoop(image: Fd): { readonly device: string; readonly fd: F
     fd.close();
     if (result !== -ERRNO.get("EBUSY")!) checkFd("LOOP_CONFIGURE", result, image);
   }
-  throw syscallError("LOOP_CONFIGURE", ERRNO.get("EBUSY")!, { path: "/dev/loop-control" });
+  throw syscallError("LOOP_CONFIGURE", ERRNO.get("EBUSY")!, { path: CONTROL });
+}
+
+/** Opening the control device loads the loop module, but where there is no udev nobody made its node. */
+function openControl(): Fd {
+  try {
+    return openat(null, CONTROL, O.RDWR);
+  } catch (error) {
+    if (!isErrno(error, "ENOENT")) throw error;
+    mknodat(null, CONTROL, S_IFCHR | 0o600, CONTROL_RDEV);
+    return openat(null, CONTROL, O.RDWR);
+  }
 }

@@ -1,11 +1,11 @@
-// Extended attributes. Names are byte strings as in the file tree; the calls never follow a symlink at
-// the end, and take paths only (use /proc/self/fd/N/name below a directory).
+// Extended attributes. Names are byte strings as in the file tree. Calls with a path never follow a
+// symlink at its end and know no directory to start from (use /proc/self/fd/N/name below one).
 
 import { type ByteString, byteStringToBytes, bytesToByteString } from "../format/tree/node.ts";
 import { ERRNO } from "./errno.ts";
-import type { Path } from "./fd.ts";
+import type { Fd, Path } from "./fd.ts";
 import { attempt } from "./libc.ts";
-import { checkPath, cstring } from "./path.ts";
+import { checkFd, checkPath, cstring } from "./path.ts";
 
 /** The kernel's limits for one value and for one list of names. */
 const MAX_BYTES = 65_536;
@@ -16,6 +16,13 @@ export function lgetxattr(path: Path, name: ByteString): Uint8Array | null {
   const result = attempt("lgetxattr", cstring(path), nameBytes(name), scratch, MAX_BYTES);
   if (isAbsent(result)) return null;
   return scratch.slice(0, checkPath("lgetxattr", result, null, path));
+}
+
+/** As `lgetxattr`, of an open file (not of one opened with O.PATH). */
+export function fgetxattr(fd: Fd, name: ByteString): Uint8Array | null {
+  const result = attempt("fgetxattr", fd.number, nameBytes(name), scratch, MAX_BYTES);
+  if (isAbsent(result)) return null;
+  return scratch.slice(0, checkFd("fgetxattr", result, fd));
 }
 
 /** Creates or replaces. */
@@ -31,6 +38,13 @@ export function llistxattr(path: Path): ByteString[] {
   return splitNames(checkPath("llistxattr", result, null, path));
 }
 
+/** As `llistxattr`, of an open file (not of one opened with O.PATH). */
+export function flistxattr(fd: Fd): ByteString[] {
+  const result = attempt("flistxattr", fd.number, scratch, MAX_BYTES);
+  if (isAbsent(result)) return [];
+  return splitNames(checkFd("flistxattr", result, fd));
+}
+
 function nameBytes(name: ByteString): Uint8Array {
   return cstring(byteStringToBytes(name));
 }
@@ -40,5 +54,6 @@ function isAbsent(result: number): boolean {
 }
 
 function splitNames(length: number): ByteString[] {
+  if (length === 0) return [];
   return bytesToByteString(scratch.subarray(0, length)).split("\0").slice(0, -1);
 }

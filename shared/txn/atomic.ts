@@ -6,9 +6,10 @@
 
 import { fchmod } from "../sys/attributes.ts";
 import { O } from "../sys/constants.ts";
+import { copyFileContents } from "../sys/copy.ts";
 import { openDirectory } from "../sys/directory.ts";
 import type { Dir, Fd } from "../sys/fd.ts";
-import { copyFileRange, fsync, openat, writeAll } from "../sys/file.ts";
+import { fsync, openat, writeAll } from "../sys/file.ts";
 import { isFat, syncDirectory } from "./durable.ts";
 import { explainNoSpace } from "./no-space.ts";
 import { TemporaryFile } from "./temporary-file.ts";
@@ -33,10 +34,15 @@ export function writeFileAtomic(
 /** As `writeFileAtomic`, with the content of the file `from` (absolute path). */
 export function copyFileAtomic(from: string, dir: Dir, path: string, options: WriteOptions): void {
   using source = openat(null, from, O.RDONLY);
-  replaceFile(dir, path, options, (fd) => copyFileRange(source, fd, Number.MAX_SAFE_INTEGER));
+  replaceFile(dir, path, options, (fd) => copyFileContents(source, fd));
 }
 
-function replaceFile(dir: Dir, path: string, options: WriteOptions, fill: (fd: Fd) => void): void {
+function replaceFile(
+  dir: Dir,
+  path: string,
+  options: WriteOptions,
+  fill: (fd: Fd) => unknown,
+): void {
   const slash = path.lastIndexOf("/");
   const name = path.slice(slash + 1);
   using parent = openDirectory(dir, slash < 0 ? "." : path.slice(0, slash + 1));

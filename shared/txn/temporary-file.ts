@@ -3,7 +3,7 @@
 //
 // Invariant: disposing of it removes everything unless `link` or `replace` succeeded.
 
-import { randomBytes } from "node:crypto";
+import { toHex } from "../bytes/hex.ts";
 import { isErrno } from "../error.ts";
 import { O, RENAME } from "../sys/constants.ts";
 import type { Dir, Fd } from "../sys/fd.ts";
@@ -124,5 +124,7 @@ function createNamed(dir: Dir, options: TemporaryFileOptions): [Fd, string] {
 }
 
 function temporaryName(options: TemporaryFileOptions): string {
-  return `${options.parent}/${options.prefix}${randomBytes(6).toString("hex")}`;
+  // Not node:crypto: loading it takes longer than some of the programs do.
+  const random = crypto.getRandomValues(new Uint8Array(6));
+  return `${options.parent}/${options.prefix}${toHex(random)}`;
 }

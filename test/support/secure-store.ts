@@ -14,5 +14,7 @@ export const SECURE_STORE_RESULT = {
   tolerated: "bare",
   healed: true,
   mistaken: "digest-mismatch",
+  busy: true,
+  resealed: true,
   temporary: [],
 } as const;

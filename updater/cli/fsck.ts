@@ -1,12 +1,20 @@
-// `bootc internals fsck`: checks the repository of the booted system, or any other, and changes nothing.
-// Exit code 1 when there is something to report.
+// `bootc internals fsck`: checks the repository of the booted system, or any other, and with --repair
+// repairs it. Exit code 1 when there is something to report in the end.
 
-import { Command, Option } from "@commander-js/extra-typings";
-import { FormatError, StateError } from "../../shared/error.ts";
+import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
+import { FormatError, StateError, UsageError } from "../../shared/error.ts";
 import type { Finding } from "../../shared/store/finding.ts";
 import { checkRepository, metadataFinding } from "../../shared/store/fsck.ts";
 import { openRepository, type Repository } from "../../shared/store/repository.ts";
+import { checkUsers, listDeploymentUsers, listTagUsers } from "../deploy/image-users.ts";
+import { observeWorld } from "../deploy/world.ts";
 import { checkImages } from "../image/image-check.ts";
+import { type ImageReference, parseTransportReference } from "../image/reference.ts";
+import { previewRepair, type RepairResult, repairRepository } from "../image/repair.ts";
+import type { ImageUser } from "../image/repair-source.ts";
+import { openSource } from "../image/source.ts";
+import { formatFinding, formatStep, formatUnrepaired, stepToJson } from "./fsck-text.ts";
+import { watchInterruption } from "./interruption.ts";
 import { openSession } from "./session.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -15,6 +23,10 @@ const FORMATS = ["humanreadable", "json"] as const;
 export interface FsckOptions {
   readonly metadataOnly: boolean;
   readonly format: (typeof FORMATS)[number];
+  readonly repair: boolean;
+  readonly dryRun: boolean;
+  /** Where a repair fetches from, instead of where each image came from. */
+  readonly source: ImageReference | null;
 }
 
 interface Section {
@@ -24,20 +36,52 @@ interface Section {
 }
 
 export function makeFsckCommand(terminal: Terminal) {
-  return new Command("fsck")
+  return addRepairOptions(new Command("fsck"))
     .description("Check the repository and the images in it")
     .option("--metadata-only", "leave out the contents of files")
     .addOption(new Option("--format <format>", "output format").choices(FORMATS))
     .option("--repo <directory>", "a repository other than the booted system's")
-    .action(async ({ repo, metadataOnly, format }) => {
-      const options = { metadataOnly: metadataOnly === true, format: format ?? "humanreadable" };
+    .action(async ({ repo, format, ...rest }) => {
+      const options = makeFsckOptions({ ...rest, format: format ?? "humanreadable" });
       if (repo !== undefined) {
         await checkDirectory(terminal, repo, options);
         return;
       }
-      using session = openSession("read");
-      await check(terminal, session.repo, options);
+      using session = openSession(options.repair && !options.dryRun ? "write" : "read", "fsck");
+      const world = observeWorld(session.system, session.boot.path, session.booted);
+      const users = [...listDeploymentUsers(world), ...listTagUsers(session.repo)];
+      await check(terminal, session.repo, users, options);
     });
+}
+
+/** The options that `fsck` and `cfs fsck` share. */
+export function addRepairOptions<T extends CommandUnknownOpts>(command: T) {
+  return (command as unknown as Command)
+    .option("--repair", "fetch what is damaged or missing again and put it back")
+    .option("--dry-run", "with --repair: only say what would be done first")
+    .option("--source <reference>", 'with --repair: where to fetch from, e.g. "oci:/path"');
+}
+
+/** UsageError when options contradict each other. */
+export function makeFsckOptions(given: {
+  readonly metadataOnly?: true | undefined;
+  readonly format: FsckOptions["format"];
+  readonly repair?: true | undefined;
+  readonly dryRun?: true | undefined;
+  readonly source?: string | undefined;
+}): FsckOptions {
+  const { metadataOnly, format, repair, dryRun, source } = given;
+  if (repair !== true && (dryRun === true || source !== undefined)) {
+    const name = dryRun === true ? "--dry-run" : "--source";
+    throw new UsageError("conflict", `"${name}" needs "--repair"`);
+  }
+  return {
+    metadataOnly: metadataOnly === true,
+    format,
+    repair: repair === true,
+    dryRun: dryRun === true,
+    source: source === undefined ? null : parseTransportReference(source),
+  };
 }
 
 /** Checks the repository at `path` and prints the result; StateError when there are findings. */
@@ -46,20 +90,22 @@ export async function checkDirectory(
   path: string,
   options: FsckOptions,
 ): Promise<void> {
-  using opened = openOrFinding(path);
-  if (opened.repo !== null) await check(terminal, opened.repo, options);
-  else {
-    const findings = [opened.finding];
-    finish(terminal, path, [{ name: "repository", checked: {}, findings }], options);
+  using opened = openOrFinding(path, options);
+  if (opened.repo !== null) {
+    await check(terminal, opened.repo, listTagUsers(opened.repo), options);
+    return;
   }
+  const findings = [opened.finding];
+  finish(terminal, path, [{ name: "repository", checked: {}, findings }], options, null);
 }
 
 type Opened = Disposable &
   ({ readonly repo: Repository } | { readonly repo: null; readonly finding: Finding });
 
-function openOrFinding(path: string): Opened {
+function openOrFinding(path: string, { repair, dryRun }: FsckOptions): Opened {
   try {
-    const repo = openRepository(null, path);
+    // A repository from before meta.json gets one.
+    const repo = openRepository(null, path, { upgrade: repair && !dryRun });
     return { repo, [Symbol.dispose]: () => repo[Symbol.dispose]() };
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
@@ -67,42 +113,110 @@ function openOrFinding(path: string): Opened {
   }
 }
 
-async function check(terminal: Terminal, repo: Repository, options: FsckOptions): Promise<void> {
-  const { metadataOnly } = options;
-  const sections = [
+async function check(
+  terminal: Terminal,
+  repo: Repository,
+  users: readonly ImageUser[],
+  options: FsckOptions,
+): Promise<void> {
+  const sections = await checkSections(repo, users, options);
+  if (options.repair && !options.dryRun) await repair(terminal, repo, users, sections, options);
+  else {
+    const steps = options.repair ? previewRepair(repo, allFindings(sections), { users }) : [];
+    const result = { steps: steps.map((step) => ({ step, error: null })), remaining: [] };
+    finish(terminal, repo.path, sections, options, options.repair ? result : null);
+  }
+}
+
+async function checkSections(
+  repo: Repository,
+  users: readonly ImageUser[],
+  { metadataOnly }: FsckOptions,
+): Promise<readonly Section[]> {
+  const deployments = checkUsers(repo, users);
+  return [
     { name: "repository", ...checkRepository(repo, { metadataOnly }) },
     { name: "OCI images", ...(await checkImages(repo, { metadataOnly })) },
+    ...(deployments.checked.deployments > 0 ? [{ name: "deployments", ...deployments }] : []),
   ];
-  finish(terminal, repo.path, sections, options);
+}
+
+function allFindings(sections: readonly Section[]): readonly Finding[] {
+  return sections.flatMap(({ findings }) => findings);
+}
+
+async function repair(
+  terminal: Terminal,
+  repo: Repository,
+  users: readonly ImageUser[],
+  before: readonly Section[],
+  options: FsckOptions,
+): Promise<void> {
+  using interruption = watchInterruption();
+  let sections = before;
+  const result = await repairRepository(repo, allFindings(before), {
+    users,
+    source: options.source,
+    open: (each) => openSource(each),
+    signal: interruption.signal,
+    check: async () => {
+      sections = await checkSections(repo, users, options);
+      return allFindings(sections);
+    },
+    onStep: (step, error) => terminal.note(formatStep(step, error === null ? "done" : "failed")),
+  });
+  finish(terminal, repo.path, sections, options, result);
 }
 
 function finish(
   terminal: Terminal,
   path: string,
   sections: readonly Section[],
-  { format }: FsckOptions,
+  options: FsckOptions,
+  result: RepairResult | null,
 ): void {
-  const findings = sections.flatMap((section) => section.findings);
-  if (format === "json") terminal.line(formatJson(sections, findings));
-  else for (const section of sections) printSection(terminal, section);
-  const count = findings.length;
+  const count = allFindings(sections).length;
+  if (options.format === "json") terminal.line(formatJson(sections, result));
+  else printSections(terminal, sections, options, result);
   if (count > 0) {
     const problems = count === 1 ? "1 problem" : `${count} problems`;
-    throw new StateError("conflict", `Repository "${path}" has ${problems}`, { path });
+    const state = result === null || options.dryRun ? "has" : "still has";
+    throw new StateError("conflict", `Repository "${path}" ${state} ${problems}`, { path });
   }
-  if (format !== "json") terminal.line(`Repository "${path}" has no problems`);
+  if (options.format !== "json") terminal.line(`Repository "${path}" has no problems`);
 }
 
-function printSection(terminal: Terminal, { name, checked, findings }: Section): void {
-  const counts = Object.entries(checked).map(([what, count]) => `${count} ${what}`);
-  if (findings.length === 0) terminal.line(`ok: ${name}: ${counts.join(", ")}`);
-  for (const { kind, path, problem, advice } of findings) {
-    terminal.line(`fsck error: ${kind}: ${path}: ${problem}; ${advice}`);
+function printSections(
+  terminal: Terminal,
+  sections: readonly Section[],
+  { dryRun }: FsckOptions,
+  result: RepairResult | null,
+): void {
+  const reasons = new Map(result?.remaining.map((each) => [each.finding, each]));
+  for (const { name, checked, findings } of sections) {
+    const counts = Object.entries(checked).map(([what, found]) => `${found} ${what}`);
+    if (findings.length === 0) terminal.line(`ok: ${name}: ${counts.join(", ")}`);
+    for (const finding of findings) {
+      const unrepaired = reasons.get(finding);
+      terminal.line(
+        unrepaired === undefined ? formatFinding(finding) : formatUnrepaired(unrepaired),
+      );
+    }
   }
+  if (!dryRun || result === null) return;
+  for (const { step } of result.steps) terminal.line(formatStep(step, "planned"));
 }
 
-function formatJson(sections: readonly Section[], findings: readonly Finding[]): string {
+function formatJson(sections: readonly Section[], result: RepairResult | null): string {
   const checked = Object.assign({}, ...sections.map((section) => section.checked));
-  const errors = findings.map(({ kind, ...rest }) => ({ type: kind, ...rest }));
-  return JSON.stringify({ ok: errors.length === 0, checked, errors });
+  const reasons = new Map(result?.remaining.map((each) => [each.finding, each]));
+  const errors = allFindings(sections).map((finding) => {
+    const { kind, ...rest } = finding;
+    const unrepaired = reasons.get(finding);
+    if (unrepaired === undefined) return { type: kind, ...rest };
+    const { neededBy, reason, advice } = unrepaired;
+    return { type: kind, ...rest, advice, reason, neededBy };
+  });
+  const repairs = result?.steps.map(({ step, error }) => stepToJson(step, error));
+  return JSON.stringify({ ok: errors.length === 0, checked, errors, repairs });
 }

@@ -14,9 +14,10 @@ import {
 import type { VerityAlgorithm } from "../../shared/format/verity/digest.ts";
 import { openObject } from "../../shared/store/objects.ts";
 import type { Repository } from "../../shared/store/repository.ts";
+import { copyFileContents } from "../../shared/sys/copy.ts";
 import { openDirectory, removeTree } from "../../shared/sys/directory.ts";
 import type { Fd } from "../../shared/sys/fd.ts";
-import { copyFileRange, ftruncate, syncfs, writeAll } from "../../shared/sys/file.ts";
+import { ftruncate, syncfs, writeAll } from "../../shared/sys/file.ts";
 import { explainNoSpace } from "../../shared/txn/no-space.ts";
 import { computeEtcDiff, type EtcDiff, planEtcMerge } from "./etc-plan.ts";
 import { openBeneath, openEtc, readEtcTree } from "./etc-read.ts";
@@ -125,7 +126,7 @@ function openDirectorySource(path: string, algorithm: VerityAlgorithm): OpenEtc 
     tree,
     writeContent: (_file, path, output) => {
       using input = openBeneath(root, path);
-      copyFileRange(input, output, Number.MAX_SAFE_INTEGER);
+      copyFileContents(input, output);
     },
     [Symbol.dispose]: () => kept.dispose(),
   };
@@ -144,9 +145,9 @@ export function writeImageContent(repo: Repository, file: FileNode, output: Fd):
     ftruncate(output, content.sizeBytes);
   } else {
     using input = openObject(repo, content.digest);
-    const copied = copyFileRange(input, output, content.sizeBytes);
-    if (copied === content.sizeBytes) return;
-    const sizes = `has ${copied} bytes, expected ${content.sizeBytes}`;
+    const { sizeBytes } = copyFileContents(input, output);
+    if (sizeBytes === content.sizeBytes) return;
+    const sizes = `has ${sizeBytes} bytes, expected ${content.sizeBytes}`;
     throw new IntegrityError("size-mismatch", `Object ${content.digest} ${sizes}`);
   }
 }

@@ -17,10 +17,10 @@ import { namedRefs } from "../../test/support/repository-listing.ts";
 import { makeOs } from "../../test/support/small-os.ts";
 import { computeImageId, makeBootImage } from "./boot-image.ts";
 import { checkImages } from "./image-check.ts";
+import { readConfigOf, readNamedManifest } from "./named-image.ts";
 import { type PulledImage, pullImage } from "./pull.ts";
 import { makeImageReference } from "./reference.ts";
 import { openSource } from "./source.ts";
-import { readStoredImage } from "./stored-image.ts";
 
 const LIMIT_BYTES = 1 << 20;
 let scratch: string;
@@ -107,7 +107,8 @@ test("a good image has no findings, in the repository neither", async () => {
 });
 
 test("is read back as it was pulled, and gives the same image id", async () => {
-  const { manifest, config } = readStoredImage(repo, built.manifest.digest);
+  const named = readNamedManifest(repo, `@${built.manifest.digest}`);
+  const [{ manifest }, { config }] = [named, readConfigOf(repo, named)];
   expect({ manifest, config }).toEqual({ manifest: pulled.manifest, config: pulled.config });
   const { diff_ids: diffIds } = config.rootfs;
   expect(await computeImageId(repo, diffIds, { bootable: true })).toBe(deploymentId);
@@ -167,6 +168,11 @@ const DAMAGE: readonly [string, () => unknown, () => readonly string[]][] = [
     "another config",
     () => replaceStream(configStream, "ociconfg", [json({})], new Map()),
     () => [`config-digest-mismatch streams/${configStream}`],
+  ],
+  [
+    "an image of the config without its name",
+    () => unlinkSync(join(repo.path, "images", deploymentId)),
+    () => [`image-open-failed images/${deploymentId}`],
   ],
   [
     "a manifest without one of its layers",
@@ -240,12 +246,27 @@ test("what only reading everything finds is left out on demand", async () => {
   expect(await findings(true)).toEqual([]);
 });
 
-test("an artifact that another program stored is no image", async () => {
+test("an artifact that another program stored is no image, but has layers", async () => {
   const artifact = json({
     schemaVersion: 2,
     config: { ...pulled.manifest.config, mediaType: "application/vnd.oci.empty.v1+json" },
     layers: pulled.manifest.layers,
   });
-  await replaceStream(`oci-manifest-${computeDigest(artifact)}`, "ocimanif", [artifact], new Map());
+  const name = `oci-manifest-${computeDigest(artifact)}`;
+  const digests = pulled.manifest.layers.map(({ digest }) => digest);
+  const blob = await replaceStream("oci-layer-x", "ocilayer", [Buffer.from("blob")], new Map());
+  const refs = new Map(digests.map((digest) => [digest, blob]));
+  await replaceStream(name, "ocimanif", [artifact], refs);
   expect(await findings()).toEqual([]);
+  await replaceStream(name, "ocimanif", [artifact], without(refs, digests[0]!));
+  expect(await findings()).toEqual([`artifact-layer-ref-missing streams/${name}`]);
+  const { objectRefs } = readSplitStreamRefs(readObject(repo, blob, LIMIT_BYTES));
+  for (const object of [...objectRefs, blob]) {
+    unlinkSync(stored(object));
+    await replaceStream(name, "ocimanif", [artifact], new Map([[digests[0]!, blob]]));
+    const missing = `artifact-layer-object-missing streams/${name}`;
+    expect((await findings()).filter((line) => line.startsWith("artifact-layer-o"))).toEqual([
+      missing,
+    ]);
+  }
 });

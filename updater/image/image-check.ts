@@ -3,16 +3,19 @@
 // layer's tar can be made again with its diff_id. Kinds: composefs-rs.md 1.8. Changes nothing.
 //
 // Making the tars reads every byte of every object, so it also finds blocks that fs-verity refuses.
-// Artifacts that another program stored are not looked into.
+// Of artifacts that another program stored only the objects of their layers are looked for.
 
+import * as z from "zod";
 import { describeError, FormatError, IntegrityError } from "../../shared/error.ts";
 import { type ImageConfig, parseImageConfig } from "../../shared/format/oci/config.ts";
-import { createDigestHash, splitDigest } from "../../shared/format/oci/digest.ts";
+import { createDigestHash, digestSchema, splitDigest } from "../../shared/format/oci/digest.ts";
+import { parseJson } from "../../shared/format/oci/json.ts";
 import type { ImageManifest } from "../../shared/format/oci/manifest.ts";
 import { readSplitStream, readSplitStreamRefs } from "../../shared/format/splitstream/reader.ts";
 import { type Finding, isDamage } from "../../shared/store/finding.ts";
 import { listNames } from "../../shared/store/links.ts";
-import { hasObject, openObject } from "../../shared/store/objects.ts";
+import { hasObject, inspectObject } from "../../shared/store/object-inspection.ts";
+import { openObject, readObject } from "../../shared/store/objects.ts";
 import { listRefs } from "../../shared/store/refs.ts";
 import type { Repository } from "../../shared/store/repository.ts";
 import { streamObject } from "../../shared/store/streams.ts";
@@ -20,7 +23,9 @@ import { read } from "../../shared/sys/file.ts";
 import { tagRefName } from "./boot-image.ts";
 import {
   configStreamName,
+  IMAGE_REF_PREFIX,
   layerStreamName,
+  MAX_STREAM_BYTES,
   manifestStreamName,
   readStream,
 } from "./image-streams.ts";
@@ -45,7 +50,10 @@ export type ImageFindingKind =
   | "layer-stream-missing"
   | "layer-check-failed"
   | "layer-object-missing"
-  | "seal-image-missing";
+  | "artifact-layer-ref-missing"
+  | "artifact-layer-object-missing"
+  | "seal-image-missing"
+  | "image-open-failed";
 
 export interface ImageReport {
   readonly findings: readonly Finding<ImageFindingKind>[];
@@ -54,6 +62,8 @@ export interface ImageReport {
 }
 
 const CHUNK_BYTES = 1 << 20;
+const PULL = 'let "fsck --repair" fetch it again, or pull the image again';
+const artifactSchema = z.looseObject({ layers: z.array(z.looseObject({ digest: digestSchema })) });
 const TAG_DIRECTORY = tagRefName("");
 const MANIFEST_PREFIX = manifestStreamName("");
 /** Label of a config that was made for one EROFS image. */
@@ -86,10 +96,17 @@ export async function checkImages(
   return { findings: check.findings, checked };
 }
 
-function report(check: Check, kind: ImageFindingKind, path: string, problem: string): void {
+function report(
+  check: Check,
+  kind: ImageFindingKind,
+  path: string,
+  problem: string,
+  object?: string,
+): void {
   const isRef = kind === "invalid-ref-name" || kind === "ref-resolve-failed";
-  const advice = isRef ? "remove it, or pull the image again" : "pull the image again";
-  check.findings.push({ kind, path, problem, advice });
+  const advice = isRef ? "remove it, or pull the image again" : PULL;
+  const finding = { kind, path, problem, advice };
+  check.findings.push(object === undefined ? finding : { ...finding, object });
 }
 
 function attempt<T>(check: Check, kind: ImageFindingKind, path: string, step: () => T): T | null {
@@ -130,10 +147,12 @@ function checkManifest(check: Check, name: string): void {
     report(check, "manifest-digest-mismatch", path, "The manifest is not the one in the name");
     return;
   }
-  const manifest = attempt(check, "manifest-parse-failed", path, () =>
-    parseUnlessArtifact(document.bytes, `Manifest ${digest}`),
-  );
-  if (manifest !== null) checkConfig(check, path, document, manifest);
+  attempt(check, "manifest-parse-failed", path, () => {
+    const what = `Manifest ${digest}`;
+    const manifest = parseUnlessArtifact(document.bytes, what);
+    if (manifest !== null) checkConfig(check, path, document, manifest);
+    else checkArtifact(check, path, document, parseJson(artifactSchema, document.bytes, what));
+  });
 }
 
 function parseUnlessArtifact(bytes: Uint8Array, what: string): ImageManifest | null {
@@ -143,6 +162,35 @@ function parseUnlessArtifact(bytes: Uint8Array, what: string): ImageManifest | n
     if (error instanceof FormatError && error.code === "unsupported") return null;
     throw error;
   }
+}
+
+/** Each layer is a stream of one object, referred to by the layer's own digest. */
+function checkArtifact(
+  check: Check,
+  path: string,
+  { namedRefs }: StoredDocument,
+  { layers }: z.infer<typeof artifactSchema>,
+): void {
+  for (const { digest } of layers) {
+    const stream = namedRefs.get(digest);
+    if (stream === undefined) {
+      report(check, "artifact-layer-ref-missing", path, `It does not refer to layer ${digest}`);
+      continue;
+    }
+    attempt(check, "artifact-layer-object-missing", path, () => {
+      const objects = [stream, ...readRefs(check.repo, stream)];
+      for (const object of objects.filter((each) => !hasObject(check.repo, each))) {
+        const problem = `Object "${object}" of layer ${digest} is missing or damaged`;
+        report(check, "artifact-layer-object-missing", path, problem, object);
+      }
+    });
+  }
+}
+
+/** None when the stream itself is not there. */
+function readRefs(repo: Repository, stream: string): readonly string[] {
+  if (!hasObject(repo, stream)) return [];
+  return readSplitStreamRefs(readObject(repo, stream, MAX_STREAM_BYTES)).objectRefs;
 }
 
 function checkConfig(
@@ -173,6 +221,7 @@ function checkConfig(
   );
   if (parsed === null) return;
   checkSeal(check, path, parsed);
+  checkNamedImages(check, path, config);
   for (const diffId of parsed.rootfs.diff_ids) {
     check.diffIds.add(diffId);
     for (const [owner, refs] of [
@@ -182,6 +231,16 @@ function checkConfig(
       if (refs.has(diffId)) continue;
       report(check, "layer-ref-missing", owner, `It does not refer to layer ${diffId}`);
     }
+  }
+}
+
+/** That they are named in images/; what is wrong with them the check of the repository says. */
+function checkNamedImages(check: Check, path: string, { namedRefs }: StoredDocument): void {
+  const named = attempt(check, "image-open-failed", path, () => listNames(check.repo, "images"));
+  if (named === null) return;
+  for (const [name, id] of namedRefs) {
+    if (!name.startsWith(IMAGE_REF_PREFIX) || named.includes(id)) continue;
+    report(check, "image-open-failed", `images/${id}`, `It is missing, "${name}" of ${path}`);
   }
 }
 
@@ -202,18 +261,49 @@ async function checkLayer(check: Check, diffId: string, metadataOnly: boolean): 
       report(check, "layer-stream-missing", path, "It is missing");
       return;
     }
-    const missing = readSplitStreamRefs(stream).objectRefs.filter((each) => !hasObject(repo, each));
+    const { objectRefs } = readSplitStreamRefs(stream);
+    const missing = objectRefs.filter((each) => !hasObject(repo, each));
     for (const digest of missing) {
-      report(check, "layer-object-missing", path, `Object "${digest}" is missing or damaged`);
+      const problem = `Object "${digest}" is missing or damaged`;
+      report(check, "layer-object-missing", path, problem, digest);
     }
     if (metadataOnly || missing.length > 0) return;
-    const found = await digestTar(repo, stream, diffId);
+    const found = await attemptTar(repo, stream, diffId);
     if (found === diffId) return;
-    report(check, "layer-check-failed", path, `Its tar has digest ${found}`);
+    if (findUnreadable(check, path, objectRefs)) return;
+    report(check, "layer-check-failed", path, found);
   } catch (error) {
     if (!isDamage(error)) throw error;
     report(check, "layer-check-failed", path, describeError(error));
   }
+}
+
+/** The diff_id when all is well, else what is wrong. */
+async function attemptTar(repo: Repository, stream: Uint8Array, diffId: string): Promise<string> {
+  try {
+    const found = await digestTar(repo, stream, diffId);
+    return found === diffId ? diffId : `Its tar has digest ${found}`;
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+    return describeError(error);
+  }
+}
+
+/** Which objects it is because of; with fs-verity only reading them tells. */
+function findUnreadable(check: Check, path: string, digests: readonly string[]): boolean {
+  const before = check.findings.length;
+  for (const digest of digests) {
+    let problem: string | null = null;
+    try {
+      const state = inspectObject(check.repo, digest, { deep: true });
+      if (state !== "good") problem = `Object "${digest}": ${state}`;
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      problem = `Object "${digest}" cannot be read: ${describeError(error)}`;
+    }
+    if (problem !== null) report(check, "layer-check-failed", path, problem, digest);
+  }
+  return check.findings.length > before;
 }
 
 /** Digest, with the algorithm of `diffId`, of the tar that the splitstream stands for. */

@@ -6,7 +6,7 @@
 //   refs/oci/<encoded name>     a tag: what garbage collection starts from
 // Config and manifest streams are replaced when images are added; their JSON never changes.
 
-import { IntegrityError } from "../../shared/error.ts";
+import { FormatError, IntegrityError } from "../../shared/error.ts";
 import type { ContentType } from "../../shared/format/splitstream/format.ts";
 import { readSplitStreamRefs } from "../../shared/format/splitstream/reader.ts";
 import { SplitStreamWriter } from "../../shared/format/splitstream/writer.ts";
@@ -18,7 +18,7 @@ import type { ResolvedImage } from "./resolved-image.ts";
 /** Splitstreams hold headers, compressed; one of a million files has about 40 MiB. */
 export const MAX_STREAM_BYTES = 512 << 20;
 /** Named references of a config to EROFS images begin with this. */
-const IMAGE_REF_PREFIX = "composefs.image";
+export const IMAGE_REF_PREFIX = "composefs.image";
 
 export function layerStreamName(diffId: string): string {
   return `oci-layer-${diffId}`;
@@ -85,12 +85,18 @@ function requireLayer(repo: Repository, diffId: string): string {
   });
 }
 
+/** None when the old stream is damaged: the new one takes its place. */
 function readImageRefs(repo: Repository, configName: string): [string, string][] {
-  const stream = readStream(repo, configName);
-  if (stream === null) return [];
-  return [...readSplitStreamRefs(stream).namedRefs].filter(([name]) =>
-    name.startsWith(IMAGE_REF_PREFIX),
-  );
+  try {
+    const stream = readStream(repo, configName);
+    if (stream === null) return [];
+    return [...readSplitStreamRefs(stream).namedRefs].filter(([name]) =>
+      name.startsWith(IMAGE_REF_PREFIX),
+    );
+  } catch (error) {
+    if (error instanceof IntegrityError || error instanceof FormatError) return [];
+    throw error;
+  }
 }
 
 /** A stream of one document, which is an object of its own whatever its size. */

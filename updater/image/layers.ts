@@ -41,16 +41,21 @@ export interface LayerInput {
 export async function importLayer(repo: Repository, input: LayerInput): Promise<string> {
   using writer = new SplitStreamWriter(repo.algorithm, "ocilayer");
   using splitter = new LayerSplitter(repo, writer);
-  await feedLayer(new TarReader(splitter), writer, input);
+  await readLayer(input, splitter, () => writer.drain());
   return await storeStream(repo, writer);
 }
 
-async function feedLayer(
-  reader: TarReader,
-  writer: SplitStreamWriter,
+/**
+ * Decompresses and parses the layer; `drain` is awaited between chunks. What the sink got counts only
+ * when this returns. IntegrityError and FormatError as `importLayer`.
+ */
+export async function readLayer(
   input: LayerInput,
+  sink: TarSink,
+  drain: () => Promise<void>,
 ): Promise<void> {
   const { what, diffId } = input;
+  const reader = new TarReader(sink);
   // An uncompressed layer is its own tar, and that digest is being checked already.
   const hash = input.blobDigest === diffId ? null : createDigestHash(diffId);
   const limitBytes = FREE_EXPANSION_BYTES + MAX_EXPANSION_RATIO * input.compressedBytes;
@@ -64,7 +69,7 @@ async function feedLayer(
     hash?.update(chunk);
     // A malformed tar is read on: if a digest is wrong as well, that is the cause to report.
     malformed ??= parseChunk(reader, chunk, what);
-    await writer.drain();
+    await drain();
   }
   const found = hash && `${splitDigest(diffId).algorithm}:${hash.digest("hex")}`;
   if (found !== null && found !== diffId) {

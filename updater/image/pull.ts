@@ -8,7 +8,7 @@ import { FormatError, IntegrityError } from "../../shared/error.ts";
 import type { ImageConfig } from "../../shared/format/oci/config.ts";
 import type { Descriptor, ImageManifest } from "../../shared/format/oci/manifest.ts";
 import { readSplitStreamRefs } from "../../shared/format/splitstream/reader.ts";
-import { hasObject } from "../../shared/store/objects.ts";
+import { hasObject } from "../../shared/store/object-inspection.ts";
 import type { Repository } from "../../shared/store/repository.ts";
 import { publishStream } from "../../shared/store/streams.ts";
 import type { ByteSource } from "./blob.ts";
@@ -33,6 +33,8 @@ export interface PullOptions {
   readonly onProgress?: (progress: PullProgress) => void;
   /** Gives up at the next chunk; the pull then fails with the signal's reason. */
   readonly signal?: AbortSignal;
+  /** Objects that are known to be damaged, whatever their names say. */
+  readonly damaged?: ReadonlySet<string>;
 }
 
 export interface PulledImage extends ResolvedImage {
@@ -56,13 +58,23 @@ export async function pullImage(
   options: PullOptions = {},
 ): Promise<PulledImage> {
   const image = await source.resolve();
+  await pullLayers(repo, source, image, options);
+  await publishImageStreams(repo, image, new Map());
+  return { ...image, configDigest: image.manifest.config.digest };
+}
+
+/** Only the layers, as far as they are not there already; errors as `pullImage`. */
+export async function pullLayers(
+  repo: Repository,
+  source: ImageSource,
+  image: ResolvedImage,
+  options: PullOptions = {},
+): Promise<void> {
   const layers = pairLayers(image);
-  const missing = layers.filter(({ diffId }) => !hasLayer(repo, diffId));
+  const missing = layers.filter(({ diffId }) => !hasLayer(repo, diffId, options.damaged));
   const progress = new ProgressCounter(layers, missing, options.onProgress);
   const streams = await importLayers(repo, source, missing, progress, options.signal);
   for (const [diffId, digest] of streams) publishStream(repo, layerStreamName(diffId), digest);
-  await publishImageStreams(repo, image, new Map());
-  return { ...image, configDigest: image.manifest.config.digest };
 }
 
 /** Each distinct layer once. */
@@ -75,11 +87,12 @@ function pairLayers({ manifest, config }: ResolvedImage): Layer[] {
 }
 
 /** A stream that is damaged or lacks an object does not count: the layer is imported again. */
-function hasLayer(repo: Repository, diffId: string): boolean {
+function hasLayer(repo: Repository, diffId: string, damaged?: ReadonlySet<string>): boolean {
   try {
     const stream = readStream(repo, layerStreamName(diffId));
     if (stream === null) return false;
-    return readSplitStreamRefs(stream).objectRefs.every((digest) => hasObject(repo, digest));
+    const { objectRefs } = readSplitStreamRefs(stream);
+    return objectRefs.every((digest) => damaged?.has(digest) !== true && hasObject(repo, digest));
   } catch (error) {
     if (error instanceof IntegrityError || error instanceof FormatError) return false;
     throw error;
