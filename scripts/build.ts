@@ -18,7 +18,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { bundleAll, hashBundles, ROOT } from "./build/bundle.ts";
+import { bundleAll, hashBundles, ROOT, WORKERS } from "./build/bundle.ts";
 import { blankEnvironmentNames, protectFromStrip } from "./build/harden.ts";
 
 const DIST = join(ROOT, "dist");
@@ -40,7 +40,7 @@ const COMPILE_FLAGS = [
   "--no-compile-autoload-package-json",
 ] as const;
 
-/** Builds dist/bootc and the symbolic link dist/prepare-root; returns false when nothing was to do. */
+/** Builds dist/bootc and the symbolic links to it; returns false when nothing was to do. */
 export async function buildExecutable(): Promise<boolean> {
   const bundles = await bundleAll();
   const keyFile = join(DIST, "meta/key");
@@ -55,13 +55,16 @@ export async function buildExecutable(): Promise<boolean> {
   const scratch = mkdtempSync(join(DIST, ".partial-"));
   try {
     for (const { name, code } of bundles) writeFileSync(join(scratch, `${name}.js`), code);
-    compileHardened(join(scratch, "main.js"), join(scratch, "bootc"));
+    const workers = WORKERS.map((name) => `${name}.js`);
+    compileHardened(join(scratch, "main.js"), join(scratch, "bootc"), workers);
     for (const { name, metafile } of bundles) {
       writeFileSync(join(DIST, `meta/${name}.json`), JSON.stringify(metafile, null, 1));
     }
     renameSync(join(scratch, "bootc"), EXECUTABLE);
-    symlinkSync("bootc", join(scratch, "prepare-root"));
-    renameSync(join(scratch, "prepare-root"), join(DIST, "prepare-root"));
+    for (const name of ["prepare-root", "ostree-prepare-root"]) {
+      symlinkSync("bootc", join(scratch, name));
+      renameSync(join(scratch, name), join(DIST, name));
+    }
     writeFileSync(keyFile, key);
   } finally {
     rmSync(scratch, { recursive: true, force: true });
@@ -69,11 +72,18 @@ export async function buildExecutable(): Promise<boolean> {
   return true;
 }
 
-/** Compiles the program `entry`, with what it imports, to the executable `output`. */
-export function compileHardened(entry: string, output: string): void {
+/**
+ * Compiles the program `entry`, with what it imports, to the executable `output`. `workers` are files
+ * beside it that it starts as threads.
+ */
+export function compileHardened(
+  entry: string,
+  output: string,
+  workers: readonly string[] = [],
+): void {
   const base = hardenedBase(baseKey());
   const args = ["build", ...COMPILE_FLAGS, `--compile-executable-path=${base}`];
-  const result = spawnSync(BUN, [...args, `--outfile=${output}`, basename(entry)], {
+  const result = spawnSync(BUN, [...args, `--outfile=${output}`, basename(entry), ...workers], {
     cwd: dirname(entry), // the paths of the modules, relative to this, end up in the executable
     encoding: "utf8",
     env: { PATH: "/usr/bin:/bin" },
@@ -120,7 +130,7 @@ export function describeSizes(): string {
     line("dist/bootc", statSync(EXECUTABLE).size),
     line("of it Bun", statSync(BUN).size),
   ];
-  for (const name of ["initrd", "tools", "updater"]) {
+  for (const name of ["initrd", "tools", "updater", ...WORKERS]) {
     const meta = JSON.parse(readFileSync(join(DIST, `meta/${name}.json`), "utf8"));
     const [output] = Object.values<{ bytes: number }>(meta.outputs);
     lines.push(line(`bundle ${name}`, output?.bytes ?? 0));

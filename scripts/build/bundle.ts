@@ -1,11 +1,15 @@
-// The four esbuild bundles that go into the executable: main, initrd, tools and updater.
+// The esbuild bundles that go into the executable: main, the programs initrd, tools and updater, and
+// what runs in threads of their own (`WORKERS`).
 //
-// main imports the others lazily under their names, so starting one never evaluates the others. esbuild's metafiles say what is in each bundle; test/tidy.test.ts proves the import
-// rules from them. Invariant: same inputs give the same bytes, wherever the checkout lies.
+// main imports the programs lazily under their names, so starting one never evaluates the others. Threads
+// are started by file name, beside the module that starts them. esbuild's metafiles say what is in each
+// bundle; test/tidy.test.ts proves the import rules from them. Invariant: same inputs give the same bytes,
+// wherever the checkout lies.
 
 import { createHash } from "node:crypto";
 import { resolve } from "node:path";
-import { build, type Metafile, type Plugin } from "esbuild";
+import { build, type Metafile, type Plugin, transform } from "esbuild";
+import { avoidLastTier } from "./compile-tiers.ts";
 
 export const ROOT = resolve(import.meta.dirname, "../..");
 
@@ -15,8 +19,12 @@ const ENTRY_POINTS = {
   initrd: "initrd/main.ts",
   tools: "updater/cli/tools.ts",
   updater: "updater/cli/program.ts",
+  "hash-worker": "updater/composefs/hash-worker.ts",
 } as const;
 export type BundleName = keyof typeof ENTRY_POINTS;
+/** Nobody imports them: the compiler must be told. */
+export const WORKERS: readonly BundleName[] = ["hash-worker"];
+const SHORT_LIVED: readonly BundleName[] = ["tools", ...WORKERS];
 
 export interface Bundle {
   readonly name: BundleName;
@@ -41,8 +49,11 @@ const keepProgramsApart: Plugin = {
 const REQUIRE_BANNER =
   'import{createRequire as $createRequire}from"node:module";const require=$createRequire(import.meta.url);';
 
+const MINIFY = { minifySyntax: true, minifyWhitespace: true } as const;
+
 /** Bundles one program, or main, in memory. Throws esbuild's error, which has printed itself. */
 export async function bundle(name: BundleName): Promise<Bundle> {
+  const isShortLived = SHORT_LIVED.includes(name);
   const result = await build({
     absWorkingDir: ROOT,
     entryPoints: { [name]: ENTRY_POINTS[name] },
@@ -55,8 +66,7 @@ export async function bundle(name: BundleName): Promise<Bundle> {
     target: "esnext",
     mainFields: ["module", "main"],
     external: ["bun:*"],
-    minifySyntax: true,
-    minifyWhitespace: true,
+    ...(isShortLived ? {} : MINIFY),
     logLevel: "warning",
     // Bun would fill these in with the path of the checkout.
     define: { __filename: '"/bootc"', __dirname: '"/"' },
@@ -67,7 +77,12 @@ export async function bundle(name: BundleName): Promise<Bundle> {
   if (output === undefined || result.outputFiles.length !== 1) {
     throw new Error(`esbuild wrote ${result.outputFiles.length} files for ${name}, expected 1`);
   }
-  return { name, code: output.contents, metafile: result.metafile };
+  if (!isShortLived) return { name, code: output.contents, metafile: result.metafile };
+  const marked = avoidLastTier(output.text);
+  const minified = await transform(marked, { format: "esm", target: "esnext", ...MINIFY });
+  const code = Buffer.from(minified.code);
+  for (const each of Object.values(result.metafile.outputs)) each.bytes = code.length;
+  return { name, code, metafile: result.metafile };
 }
 
 export async function bundleAll(): Promise<readonly Bundle[]> {

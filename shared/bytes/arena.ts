@@ -17,25 +17,28 @@ export function createArena(capacityBytes = 1 << 16): Arena {
 /** Makes sure `sizeBytes` fit behind the current end; returns that end. */
 function reserveInArena(arena: Arena, sizeBytes: number): number {
   const end = arena.length + sizeBytes;
-  if (end > arena.bytes.length) {
-    if (end > MAX_BYTES) throw new FormatError("limit", "File tree needs more than 4 GiB of names");
-    const wanted = Math.min(MAX_BYTES, Math.max(end, arena.bytes.length * 2));
-    // Frees the old bytes at once.
-    arena.bytes = Buffer.from((arena.bytes.buffer as ArrayBuffer).transfer(wanted));
-  }
+  if (end > arena.bytes.length) growArena(arena, end);
   return arena.length;
 }
 
-/** Appends `source[from..from+length]`; returns its offset. */
+function growArena(arena: Arena, end: number): void {
+  if (end > MAX_BYTES) throw new FormatError("limit", "File tree needs more than 4 GiB of names");
+  const wanted = Math.min(MAX_BYTES, Math.max(end, arena.bytes.length * 2));
+  // Frees the old bytes at once.
+  arena.bytes = Buffer.from((arena.bytes.buffer as ArrayBuffer).transfer(wanted));
+}
+
+/** Appends `source[from..end]`; returns its offset. */
 export function appendToArena(
   arena: Arena,
   source: Uint8Array,
   from = 0,
-  length = source.length,
+  end = source.length,
 ): number {
+  const length = end - from;
   const at = reserveInArena(arena, length);
   const { bytes } = arena;
-  if (length > 256) bytes.set(source.subarray(from, from + length), at);
+  if (length > 256) bytes.set(source.subarray(from, end), at);
   else for (let i = 0; i < length; i++) bytes[at + i] = source[from + i]!;
   arena.length = at + length;
   return at;

@@ -246,16 +246,16 @@ test("a Bun that cannot make system calls says so", () => {
   expect(status).toBe(1);
 });
 
-test("nothing is refused on a disk with an ordinary system, or when ostree starts it", () => {
+test("nothing is refused on a disk with an ordinary system, whoever the boot loader is", () => {
   copyDisk();
   const run = (cmdline: string) =>
     runInMountNamespace(
       `step prepare "$BUN" "$RUNNER" --sysroot "$DISK" --run "$DISK" --config "" --cmdline "$CMDLINE"`,
       { BUN: process.execPath, RUNNER, DISK: disk.path, CMDLINE: cmdline },
     ).get("prepare")!;
-  expect(run("ostree=/ostree/boot.0/x")).toMatchObject({ code: 0 });
   mkdirSync(join(disk.path, "usr/lib"), { recursive: true });
   writeFileSync(join(disk.path, "usr/lib/os-release"), "ID=debian\n");
+  expect(run("root=/dev/vda2 androidboot.slot_suffix=_a")).toMatchObject({ code: 0 });
   const ordinary = run("root=/dev/vda2");
   expect(ordinary.code).toBe(0);
   expect(ordinary.output).toContain("nothing to do: no composefs=, and the root disk holds an");

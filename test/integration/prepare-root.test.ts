@@ -200,6 +200,42 @@ test("SHA-256 repositories work as well", () => {
   expect(steps.get("big")?.output).toBe(BIG);
 });
 
+test("an image that cannot hide the object store is refused where it would show", () => {
+  const path = join(scratch, "v2");
+  mkdirSync(path);
+  const v2 = makeComposefsDisk(path, FILES, "sha512", 2);
+  const prepare =
+    '"$BUN" "$RUNNER" --sysroot "$DISK" --target "$M" --run "$M" --config "" --cmdline "$CMDLINE"';
+  const steps = runInMountNamespace(
+    `mkdir "$M"
+     PREPARE_ROOT_KERNEL='{"layers":"plain","verity":false}' step plain ${prepare}
+     step left ls -A "$M"
+     PREPARE_ROOT_KERNEL='{"layers":"data-only"}' step data-only ${prepare}
+     step names ls "$M"`,
+    {
+      BUN: process.execPath,
+      RUNNER,
+      DISK: path,
+      M: join(scratch, "mv2"),
+      CMDLINE: `composefs=?${v2.id}`,
+    },
+  );
+  expect(steps.get("plain")?.code).toBe(1);
+  expect(steps.get("plain")?.output).toMatch(
+    /^refused: The kernel would show the object store in the root as "\/00" [^\n]*$/,
+  );
+  expect(steps.get("left")?.output).toBe("");
+  expect(steps.get("data-only")?.output).toContain("mounted composefs:");
+  expect(steps.get("names")?.output.split("\n")).toEqual([
+    "etc",
+    "run",
+    "sbin",
+    "sysroot",
+    "usr",
+    "var",
+  ]);
+});
+
 test("--root-fs puts a directory in the image's place", () => {
   const root = join(scratch, "root-fs");
   for (const name of ["etc", "var", "sysroot"]) mkdirSync(join(root, name), { recursive: true });

@@ -40,18 +40,19 @@ export interface ComposefsDisk {
   readonly objectOf: (content: string | Uint8Array) => string;
 }
 
-/** Makes the disk below `path`, an empty directory; `algorithm` names its objects. */
+/** Makes the disk below `path`; `algorithm` names its objects, `version` is the image's format. */
 export function makeComposefsDisk(
   path: string,
   files: ImageFiles,
   algorithm: "sha256" | "sha512" = "sha512",
+  version: 1 | 2 = 1,
 ): ComposefsDisk {
   const store = (content: Uint8Array) => {
     const digest = computeVerityDigest(content, algorithm);
     write(join(path, "composefs/objects", objectPath(digest)), content);
     return digest;
   };
-  const image = writeErofs(makeTree(files, store), { version: 1, dialect: "rust" });
+  const image = writeErofs(makeTree(files, store), { version, dialect: "rust" });
   const id = store(image);
   mkdirSync(join(path, "composefs/images"), { recursive: true });
   symlinkSync(`../objects/${objectPath(id)}`, join(path, "composefs/images", id));

@@ -18,7 +18,11 @@ const OURS = `
 import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { runTool } from "${ROOT}/updater/cli/tools.ts";
 const lines = JSON.parse(readFileSync("lines.json", "utf8"));
-for (const [number, [name, ...argv]] of lines.entries()) {
+for (const [number, line] of lines.entries()) {
+  const isStrict = line[0] === "CFS_PARSE_STRICT=1";
+  const [name, ...argv] = isStrict ? line.slice(1) : line;
+  if (isStrict) process.env.CFS_PARSE_STRICT = "1";
+  else delete process.env.CFS_PARSE_STRICT;
   for (const [fd, kind] of [[1, "out"], [2, "err"]]) {
     closeSync(fd);
     // The lowest number that is free.
@@ -27,7 +31,7 @@ for (const [number, [name, ...argv]] of lines.entries()) {
   writeFileSync(number + ".code", String(runTool(name, argv)));
 }`;
 
-/** Each command line in the new directory `cwd`, by our tools. */
+/** Each command line, "CFS_PARSE_STRICT=1" before it or not, in the new directory `cwd`, by our tools. */
 export async function askOurTools(cwd: string, lines: readonly string[][]): Promise<ToolAnswer[]> {
   mkdirSync(cwd);
   writeFileSync(join(cwd, "lines.json"), JSON.stringify(lines));
@@ -39,11 +43,17 @@ export async function askOurTools(cwd: string, lines: readonly string[][]): Prom
 export async function askRealTools(cwd: string, lines: readonly string[][]): Promise<ToolAnswer[]> {
   mkdirSync(cwd);
   const commands = lines.map(
-    (argv, i) => `${argv.map(quote).join(" ")} >${i}.out 2>${i}.err </dev/null; echo $? >${i}.code`,
+    (argv, i) =>
+      `${argv.map(quoteWord).join(" ")} >${i}.out 2>${i}.err </dev/null; echo $? >${i}.code`,
   );
   writeFileSync(join(cwd, "lines.sh"), `cd ${quote(cwd)}\n${commands.join("\n")}\n`);
   await runTool(["sh", join(cwd, "lines.sh")]);
   return readAnswers(cwd, lines.length);
+}
+
+/** Assignments before the command work unquoted only. */
+function quoteWord(word: string, index: number): string {
+  return index === 0 && word.includes("=") ? word : quote(word);
 }
 
 function quote(word: string): string {

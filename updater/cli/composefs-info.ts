@@ -12,7 +12,7 @@ import { O } from "../../shared/sys/constants.ts";
 import type { Fd } from "../../shared/sys/fd.ts";
 import { openat } from "../../shared/sys/file.ts";
 import { fstatat } from "../../shared/sys/stat.ts";
-import { createFileMeter, measureFile } from "../composefs/file-digest.ts";
+import { measureFiles } from "../composefs/file-digest.ts";
 import { readImageFile } from "../composefs/image-file.ts";
 import {
   collectPayloads,
@@ -48,13 +48,10 @@ export function runComposefsInfo(argv: readonly string[]): number {
   if (!COMMANDS.includes(command)) {
     throw new UsageError("bad-value", `Unknown command "${command}"`);
   }
+  if (command === "measure-file") return printDigests(paths);
   const basedir = options.findLast(([name]) => name === "basedir")?.[1];
   using base = basedir === undefined ? null : openat(null, basedir, O.PATH | O.DIRECTORY);
-  if (paths.length === 0) {
-    const what = command === "measure-file" ? "files" : "image path";
-    throw new UsageError("missing", `No ${what} specified`);
-  }
-  if (command === "measure-file") return printDigests(paths);
+  if (paths.length === 0) throw new UsageError("missing", "No image path specified");
   const names = filters.map(toByteString);
   if (command === "ls") {
     for (const path of paths) printLines(formatListing(filterTree(readTree(path), names)));
@@ -106,16 +103,22 @@ function isPresent(base: Fd, payload: ByteString): boolean {
   }
 }
 
+/** Each in its turn, as soon as those before it are printed; the first that fails ends it. */
 function printDigests(paths: readonly string[]): number {
-  const meter = createFileMeter("sha256");
-  for (const path of paths) {
-    try {
-      using fd = openat(null, path, O.RDONLY);
-      writeOut(`${measureFile(meter, fd).digest}\n`);
-    } catch (error) {
-      writeErr(`composefs-info: Failed to measure "${path}": ${describeError(error)}\n`);
-      return 1;
-    }
+  if (paths.length === 0) throw new UsageError("missing", "No files specified");
+  let printed = 0;
+  let isWriting = false;
+  try {
+    measureFiles(paths, (digests) => {
+      isWriting = true;
+      writeOut(digests.map((digest) => `${digest}\n`).join(""));
+      isWriting = false;
+      printed += digests.length;
+    });
+    return 0;
+  } catch (error) {
+    if (isWriting) throw error;
+    writeErr(`composefs-info: Failed to measure "${paths[printed]}": ${describeError(error)}\n`);
+    return 1;
   }
-  return 0;
 }

@@ -99,7 +99,7 @@ describe("a wrong command line: one line, exit code 2", () => {
     [["--nonsense"], `unknown option '--nonsense'; see "bootc --help"`],
     [["status", "--nonsense"], `unknown option '--nonsense'; see "bootc status --help"`],
     [["internals", "x"], `unknown command 'x'; see "bootc internals --help"`],
-    [["internals", "cfs", "images"], "required option '--repo <directory>' not specified"],
+    [["internals", "cfs", "--repo", "/x", "--user", "images"], "cannot be used with option"],
     [["internals", "cfs", "--repo", "/x", "init", "--algorithm", "md5"], "Allowed choices are"],
     [["internals", "fsck", "--format", "yaml"], "Allowed choices are humanreadable, json"],
     [["rollback", "now"], `too many arguments for 'rollback'`],

@@ -20,22 +20,25 @@ export function readImageFile(path: string): Uint8Array {
   return readAll(fd, MAX_IMAGE_BYTES);
 }
 
+/** Something that gives its bytes in pieces, which are valid during the call, when it is asked to. */
+export type ImageSource = (put: (piece: Uint8Array) => void) => void;
+
 /**
  * A new file appears complete. One that exists keeps its identity (links, mode, a device's node) and is
  * overwritten in place.
  */
-export function writeImageFile(path: string, image: Uint8Array): void {
+export function writeImageFile(path: string, image: ImageSource): void {
   try {
     if (!writeNewFile(path, image)) {
       using fd = openat(null, path, O.WRONLY | O.CREAT | O.TRUNC, IMAGE_MODE);
-      writeAll(fd, image);
+      image((piece) => writeAll(fd, piece));
     }
   } catch (error) {
     throw explainNoSpace(error, `file "${path}"`);
   }
 }
 
-function writeNewFile(path: string, image: Uint8Array): boolean {
+function writeNewFile(path: string, image: ImageSource): boolean {
   const slash = path.lastIndexOf("/");
   const name = path.slice(slash + 1);
   if (name === "") return false;
@@ -46,6 +49,6 @@ function writeNewFile(path: string, image: Uint8Array): boolean {
     prefix: `.${name.slice(0, 64)}.partial-`,
     mode: IMAGE_MODE,
   });
-  writeAll(file.fd, image);
+  image((piece) => writeAll(file.fd, piece));
   return file.link(name);
 }

@@ -3,22 +3,53 @@
 
 import { appendStringToArena, compareInArena } from "../../bytes/arena.ts";
 import { FormatError } from "../../error.ts";
-import { fromByteString, S_IFDIR, S_IFMT } from "../tree/node.ts";
+import { fromByteString } from "../tree/node.ts";
+import { digestPairAt } from "./digest-table.ts";
 import type { ErofsFormat } from "./format.ts";
-import { addSharedEntry, entryName, type InodeTable, NONE } from "./inode-table.ts";
+import {
+  addLooseEntry,
+  ENTRY_NAME,
+  ENTRY_NAME_BYTES,
+  ENTRY_NEXT,
+  ENTRY_WORDS,
+  entryName,
+  firstEntryOf,
+  homeOf,
+  INODE_CONTENT,
+  INODE_MTIME,
+  INODE_MTIME_HIGH,
+  INODE_NLINK,
+  INODE_NSEC,
+  INODE_PARENT,
+  INODE_WORDS,
+  INODE_XATTRS,
+  type InodeTable,
+  inodeOfEntry,
+  isDirectory,
+  NONE,
+  nextEntryOf,
+  setHome,
+} from "./inode-table.ts";
 import { HEADER_FLAG_ACL } from "./layout.ts";
 import { addObjectStubs, escapeWhiteouts, markRootOpaque } from "./whiteout.ts";
-import { comparePairs, comparePairsVersion2, type XattrTable } from "./xattr-table.ts";
+import {
+  comparePairs,
+  comparePairsVersion2,
+  setUses,
+  usesOf,
+  type XattrTable,
+  xattrEntryWords,
+} from "./xattr-table.ts";
 
 export interface Arrangement {
   readonly table: InodeTable;
   readonly format: ErofsFormat;
   /** Inode numbers of the table in image order. */
-  readonly order: Uint32Array;
+  readonly order: Int32Array;
   /** Pairs stored once for all, in stored order. `table.xattrs.uses` now holds offset + 1 or 0. */
-  readonly sharedPairs: Uint32Array;
-  readonly buildTimeSec: number;
-  readonly buildTimeNsec: number;
+  readonly sharedPairs: readonly number[];
+  /** Inode with the earliest time, which is the image's; versions 0 and 1. */
+  readonly oldest: number;
   readonly headerFlags: number;
 }
 
@@ -34,14 +65,9 @@ export function arrangeImage(table: InodeTable, format: ErofsFormat): Arrangemen
   }
   countLinks(table, format);
   const sharedPairs = shareXattrs(table, format, order);
-  const [buildTimeSec, buildTimeNsec] =
-    format.version === 2 ? [0, 0] : findBuildTime(table, format);
+  const oldest = format.version === 2 ? 0 : findOldest(table, format);
   const headerFlags = format.version !== 2 && hasAcl(table.xattrs, format) ? HEADER_FLAG_ACL : 0;
-  return { table, format, order, sharedPairs, buildTimeSec, buildTimeNsec, headerFlags };
-}
-
-export function isDirectory(table: InodeTable, inode: number): boolean {
-  return (table.mode[inode]! & S_IFMT) === S_IFDIR;
+  return { table, format, order, sharedPairs, oldest, headerFlags };
 }
 
 /** Puts every directory's entries, with `.` and `..`, into byte order. */
@@ -52,9 +78,11 @@ function sortDirectories(table: InodeTable): void {
   for (let directory = 0; directory < inodes; directory++) {
     if (!isDirectory(table, directory)) continue;
     scratch.length = 0;
-    for (let e = table.firstEntry[directory]!; e !== NONE; e = table.nextEntry[e]!) scratch.push(e);
-    scratch.push(addSharedEntry(table, dot, 2, table.parent[directory]!));
-    scratch.push(addSharedEntry(table, dot, 1, directory));
+    const first = firstEntryOf(table, directory);
+    for (let e = first; e !== NONE; e = nextEntryOf(table, e)) scratch.push(e);
+    const parent = table.inodes[directory * INODE_WORDS + INODE_PARENT]!;
+    scratch.push(addLooseEntry(table, dot, 2, parent));
+    scratch.push(addLooseEntry(table, dot, 1, directory));
     // The list holds the newest entry first and input mostly comes sorted.
     scratch.reverse();
     if (!isSorted(table, scratch, 2)) scratch.sort((a, b) => compareEntries(table, a, b));
@@ -63,9 +91,16 @@ function sortDirectories(table: InodeTable): void {
   }
 }
 
-function compareEntries(table: InodeTable, a: number, b: number): number {
-  const { nameAt, nameLength, text } = table;
-  return compareInArena(text.bytes, nameAt[a]!, nameLength[a]!, nameAt[b]!, nameLength[b]!);
+function compareEntries({ entries, text }: InodeTable, a: number, b: number): number {
+  const aAt = a * ENTRY_WORDS;
+  const bAt = b * ENTRY_WORDS;
+  return compareInArena(
+    text.bytes,
+    entries[aAt + ENTRY_NAME]! >>> 0,
+    entries[aAt + ENTRY_NAME_BYTES]!,
+    entries[bAt + ENTRY_NAME]! >>> 0,
+    entries[bAt + ENTRY_NAME_BYTES]!,
+  );
 }
 
 function isSorted(table: InodeTable, entries: readonly number[], from: number): boolean {
@@ -78,23 +113,27 @@ function isSorted(table: InodeTable, entries: readonly number[], from: number): 
 /** Moves the two leading dot entries of an otherwise sorted list to their places. */
 function placeDots(table: InodeTable, entries: number[]): void {
   for (let dot = 1; dot >= 0; dot--) {
-    for (let i = dot; i + 1 < entries.length; i++) {
-      if (compareEntries(table, entries[i]!, entries[i + 1]!) < 0) break;
-      [entries[i], entries[i + 1]] = [entries[i + 1]!, entries[i]!];
+    const entry = entries[dot]!;
+    let at = dot;
+    for (; at + 1 < entries.length; at++) {
+      if (compareEntries(table, entry, entries[at + 1]!) < 0) break;
+      entries[at] = entries[at + 1]!;
     }
+    entries[at] = entry;
   }
 }
 
-function relink(table: InodeTable, directory: number, entries: readonly number[]): void {
+function relink(table: InodeTable, directory: number, sorted: readonly number[]): void {
+  const { entries } = table;
   let next = NONE;
-  for (let i = entries.length - 1; i >= 0; i--) {
-    const entry = entries[i]!;
+  for (let i = sorted.length - 1; i >= 0; i--) {
+    const entry = sorted[i]!;
     if (next !== NONE && compareEntries(table, entry, next) === 0)
       throw duplicateName(table, entry);
-    table.nextEntry[entry] = next;
+    entries[entry * ENTRY_WORDS + ENTRY_NEXT] = next;
     next = entry;
   }
-  table.firstEntry[directory] = next;
+  table.inodes[directory * INODE_WORDS + INODE_CONTENT] = next;
 }
 
 function duplicateName(table: InodeTable, entry: number): FormatError {
@@ -108,110 +147,130 @@ function duplicateName(table: InodeTable, entry: number): FormatError {
 /** In Rust the first name in depth-first order carries a hard link. */
 function chooseHomes(table: InodeTable): void {
   for (let inode = 1; inode < table.inodeCount; inode++) {
-    if (!isDirectory(table, inode)) table.home[inode] = NONE;
+    if (!isDirectory(table, inode)) setHome(table, inode, NONE);
   }
   walkDepthFirst(table, (entry, inode) => {
-    if (table.home[inode] === NONE) table.home[inode] = entry;
+    if (homeOf(table, inode) === NONE) setHome(table, inode, entry);
   });
 }
 
 /** Visits every entry but the dots, directories before their content, in byte order. */
 function walkDepthFirst(table: InodeTable, visit: (entry: number, inode: number) => void): void {
-  const stack = [table.firstEntry[0]!];
+  const stack = [firstEntryOf(table, 0)];
   while (stack.length > 0) {
     const entry = stack.pop()!;
     if (entry === NONE) continue;
-    stack.push(table.nextEntry[entry]!);
-    const inode = table.entryInode[entry]!;
+    stack.push(nextEntryOf(table, entry));
+    const inode = inodeOfEntry(table, entry);
     if (!isDirectory(table, inode)) visit(entry, inode);
-    else if (table.home[inode] === entry) {
+    else if (homeOf(table, inode) === entry) {
       visit(entry, inode);
-      stack.push(table.firstEntry[inode]!);
+      stack.push(firstEntryOf(table, inode));
     }
   }
 }
 
 function countLinks(table: InodeTable, format: ErofsFormat): void {
+  const { inodes, inodeCount } = table;
   const recount = format.dialect === "rust";
-  for (let inode = 0; inode < table.inodeCount; inode++) {
-    if (recount || isDirectory(table, inode)) table.nlink[inode] = 0;
+  for (let inode = 0; inode < inodeCount; inode++) {
+    if (recount || isDirectory(table, inode)) inodes[inode * INODE_WORDS + INODE_NLINK] = 0;
   }
-  for (let directory = 0; directory < table.inodeCount; directory++) {
-    for (let e = table.firstEntry[directory]!; e !== NONE; e = table.nextEntry[e]!) {
-      const inode = table.entryInode[e]!;
-      if (isDirectory(table, inode)) table.nlink[directory]! += 1;
-      else if (recount) table.nlink[inode]! += 1;
+  for (let directory = 0; directory < inodeCount; directory++) {
+    if (!isDirectory(table, directory)) continue;
+    const first = firstEntryOf(table, directory);
+    for (let e = first; e !== NONE; e = nextEntryOf(table, e)) {
+      const inode = inodeOfEntry(table, e);
+      if (recount || isDirectory(table, inode)) inodes[inode * INODE_WORDS + INODE_NLINK]! += 1;
     }
   }
 }
 
-function orderBreadthFirst(table: InodeTable): Uint32Array {
-  const order = new Uint32Array(table.inodeCount);
+function orderBreadthFirst(table: InodeTable): Int32Array {
+  const order = new Int32Array(table.inodeCount);
   let count = 1;
   for (let at = 0; at < count; at++) {
-    for (let e = table.firstEntry[order[at]!]!; e !== NONE; e = table.nextEntry[e]!) {
-      const inode = table.entryInode[e]!;
+    const directory = order[at]!;
+    if (!isDirectory(table, directory)) continue;
+    const first = firstEntryOf(table, directory);
+    for (let e = first; e !== NONE; e = nextEntryOf(table, e)) {
+      const inode = inodeOfEntry(table, e);
+      let home = homeOf(table, inode);
       // In C the name its input marked carries a hard link; without a mark the first does.
-      if (table.home[inode] === NONE && inode !== 0) table.home[inode] = e;
-      if (table.home[inode] === e) order[count++] = inode;
+      if (home === NONE && inode !== 0) {
+        setHome(table, inode, e);
+        home = e;
+      }
+      if (home === e) order[count++] = inode;
     }
   }
   return order.subarray(0, count);
 }
 
-function orderDepthFirst(table: InodeTable): Uint32Array {
-  const order = new Uint32Array(table.inodeCount);
+function orderDepthFirst(table: InodeTable): Int32Array {
+  const order = new Int32Array(table.inodeCount);
   let count = 1;
   walkDepthFirst(table, (entry, inode) => {
-    if (table.home[inode] === entry) order[count++] = inode;
+    if (homeOf(table, inode) === entry) order[count++] = inode;
   });
   return order.subarray(0, count);
 }
 
 /** Finds the pairs that more than one inode has and gives them offsets in the shared area. */
-function shareXattrs(table: InodeTable, format: ErofsFormat, order: Uint32Array): Uint32Array {
-  const { xattrs, xattrAt, xattrCount } = table;
-  const { uses, lists } = xattrs;
-  for (const inode of order) {
-    const start = xattrAt[inode]!;
-    for (let i = 0; i < xattrCount[inode]!; i++) uses[lists[start + i]!]! += 1;
+function shareXattrs(table: InodeTable, format: ErofsFormat, order: Int32Array): number[] {
+  const { xattrs, inodes } = table;
+  const { lists } = xattrs;
+  for (let index = 0; index < order.length; index++) {
+    const run = inodes[order[index]! * INODE_WORDS + INODE_XATTRS]!;
+    const end = run + lists[run]!;
+    for (let i = run + 1; i <= end; i++) {
+      setUses(xattrs, lists[i]!, usesOf(xattrs, lists[i]!) + 1);
+    }
   }
   const shared: number[] = [];
-  for (let pair = 0; pair < xattrs.pairCount; pair++) {
-    if (uses[pair]! > 1) shared.push(pair);
-    uses[pair] = 0;
+  takeShared(xattrs.uses, xattrs.pairCount, (index) => shared.push(index));
+  for (const digests of [xattrs.digests.sha256, xattrs.digests.sha512]) {
+    const pairAt = (index: number) => digestPairAt(digests, index);
+    takeShared(digests.uses, 2 * digests.count, (index) => shared.push(pairAt(index)));
   }
   if (format.version === 2) shared.sort((a, b) => comparePairsVersion2(xattrs, a, b));
   else shared.sort((a, b) => comparePairs(xattrs, b, a));
   let offset = 0;
   for (const pair of shared) {
-    uses[pair] = offset + 1;
-    offset += xattrEntryBytes(xattrs, pair);
+    setUses(xattrs, pair, offset + 1);
+    offset += 4 * xattrEntryWords(xattrs, pair);
   }
-  return Uint32Array.from(shared);
+  return shared;
 }
 
-/** Stored size of one (name, value) pair, padded to 4. */
-export function xattrEntryBytes(xattrs: XattrTable, pair: number): number {
-  const name = xattrs.names[xattrs.nameOf[pair]!]!;
-  return (4 + name.suffix.length + xattrs.valueLength[pair]! + 3) & ~3;
+/** Visits what is used more than once, and sets all counts back to 0. */
+function takeShared(uses: Int32Array, count: number, visit: (index: number) => void): void {
+  for (let index = 0; index < count; index++) {
+    if (uses[index]! > 1) visit(index);
+    uses[index] = 0;
+  }
 }
 
-/** The earliest mtime. Rust compares seconds as unsigned, so that negative ones are the latest. */
-function findBuildTime(table: InodeTable, format: ErofsFormat): [number, number] {
-  const { mtimeSec, mtimeNsec } = table;
+/** Rust compares seconds as unsigned, so that negative ones are the latest. */
+function findOldest({ inodes, inodeCount }: InodeTable, format: ErofsFormat): number {
+  const flip = format.dialect === "rust" ? 0x8000_0000 : 0;
   let best = 0;
-  for (let inode = 1; inode < table.inodeCount; inode++) {
-    const sec = mtimeSec[inode]!;
-    const bestSec = mtimeSec[best]!;
-    let difference = sec - bestSec;
-    if (difference === 0) difference = mtimeNsec[inode]! - mtimeNsec[best]!;
-    else if (format.dialect === "rust" && sec < 0 !== bestSec < 0) difference = -difference;
-    if (difference < 0) best = inode;
+  for (let inode = 1; inode < inodeCount; inode++) {
+    const at = inode * INODE_WORDS;
+    let difference =
+      (inodes[at + INODE_MTIME_HIGH]! ^ flip) - (inodes[best + INODE_MTIME_HIGH]! ^ flip);
+    if (difference === 0) {
+      difference = (inodes[at + INODE_MTIME]! >>> 0) - (inodes[best + INODE_MTIME]! >>> 0);
+    }
+    if (difference === 0) {
+      difference = (inodes[at + INODE_NSEC]! >>> 0) - (inodes[best + INODE_NSEC]! >>> 0);
+    }
+    if (difference < 0) best = at;
   }
-  return [mtimeSec[best]!, mtimeNsec[best]!];
+  return best / INODE_WORDS;
 }
 
+/** Names are in the table only because some inode has them. */
 function hasAcl(xattrs: XattrTable, format: ErofsFormat): boolean {
   return xattrs.names.some(
     ({ prefixIndex, suffix }) =>

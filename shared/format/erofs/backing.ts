@@ -1,7 +1,6 @@
 // What overlayfs' xattrs say about a file whose data is in the object store.
 
-import { toHex } from "../../bytes/hex.ts";
-import { type ByteString, bytesToByteString } from "../tree/node.ts";
+import type { ByteString } from "../tree/node.ts";
 import { imageError } from "./image.ts";
 import type { XattrPair } from "./xattr-reader.ts";
 
@@ -23,23 +22,24 @@ export function readBacking(pairs: readonly XattrPair[], offset: number): Backin
       found += 1;
       if (value.length > 0) backing.digest = readMetacopy(value, offset);
     } else if (name === REDIRECT) {
-      if (value.length < 2 || value[0] !== 0x2f || value.includes(0) || backing.payload) {
+      if (value.length < 2 || value[0] !== "/" || value.includes("\0") || backing.payload) {
         throw imageError("bad-value", "Bad redirect xattr", offset);
       }
-      backing.payload = bytesToByteString(value.subarray(1));
+      backing.payload = value.slice(1);
     }
   }
   if (found !== 1) throw imageError("bad-value", "External file needs one metacopy xattr", offset);
   return backing;
 }
 
-function readMetacopy(value: Uint8Array, offset: number): string {
-  const digestBytes = value[3] === 1 ? 32 : value[3] === 2 ? 64 : -1;
-  const valid = value[0] === 0 && value[1] === value.length && value[2] === 0;
-  if (!valid || value.length !== 4 + digestBytes) {
+function readMetacopy(value: ByteString, offset: number): string {
+  const algorithm = value.charCodeAt(3);
+  const digestBytes = algorithm === 1 ? 32 : algorithm === 2 ? 64 : -1;
+  const isValid = value[0] === "\0" && value.charCodeAt(1) === value.length && value[2] === "\0";
+  if (!isValid || value.length !== 4 + digestBytes) {
     throw imageError("bad-value", "Bad metacopy xattr", offset);
   }
-  return toHex(value.subarray(4));
+  return Buffer.from(value, "latin1").toString("hex", 4);
 }
 
 const OBJECT_PATH = /^\/*([0-9a-f]{2})\/([0-9a-f]{62}|[0-9a-f]{126})$/;

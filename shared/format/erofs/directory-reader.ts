@@ -31,7 +31,7 @@ export function readEntries(image: ErofsImage, inode: RawInode, parentNid: numbe
 }
 
 function readBlock(image: ErofsImage, at: number, end: number, entries: RawEntry[]): void {
-  const { view, bytes } = image;
+  const { view, bytes, text } = image;
   if (end - at < ENTRY_BYTES) throw imageError("truncated", "Directory block is too short", at);
   const namesAt = view.getUint16(at + ENTRY.nameOffset, true);
   if (namesAt === 0 || namesAt % ENTRY_BYTES !== 0 || at + namesAt > end) {
@@ -50,7 +50,7 @@ function readBlock(image: ErofsImage, at: number, end: number, entries: RawEntry
       throw imageError("bad-value", "Entry points outside the image", entryAt);
     }
     entries.push({
-      name: readName(bytes, at + nameAt, at + nextAt),
+      name: readName(text, at + nameAt, at + nextAt),
       nid: view.getUint32(entryAt + ENTRY.nid, true),
       fileType: bytes[entryAt + ENTRY.fileType]!,
     });
@@ -59,21 +59,20 @@ function readBlock(image: ErofsImage, at: number, end: number, entries: RawEntry
 }
 
 /** A block's last name ends at the padding or the block's end. */
-function endOfName(bytes: Uint8Array, at: number, end: number): number {
-  const nul = bytes.subarray(at, end).indexOf(0);
-  return nul === -1 ? end : at + nul;
+function endOfName(bytes: Uint8Array, from: number, end: number): number {
+  let at = from;
+  while (at < end && bytes[at] !== 0) at += 1;
+  return at;
 }
 
-function readName(bytes: Uint8Array, at: number, end: number): ByteString {
+function readName(text: Buffer, at: number, end: number): ByteString {
   const length = end - at;
   if (length < 1 || length > 255) throw imageError("bad-value", "Name is not 1 to 255 bytes", at);
-  let name = "";
   for (let i = at; i < end; i++) {
-    const code = bytes[i]!;
+    const code = text[i]!;
     if (code === 0 || code === 0x2f) throw imageError("bad-value", "Name has a slash or NUL", at);
-    name += String.fromCharCode(code);
   }
-  return name;
+  return text.toString("latin1", at, end);
 }
 
 function checkOrder(entries: readonly RawEntry[], inode: RawInode): void {

@@ -2,21 +2,34 @@
 //
 // A block is all its entry headers, then all its names back to back; blocks are filled greedily.
 
-import type { Sink } from "../../bytes/sink.ts";
+import { reserveInSink, type Sink } from "../../bytes/sink.ts";
 import { type DirectoryPacking, packEntry, packedBytes } from "./directory-size.ts";
-import { type InodeTable, NONE } from "./inode-table.ts";
+import {
+  ENTRY_INODE,
+  ENTRY_NAME,
+  ENTRY_NAME_BYTES,
+  ENTRY_NEXT,
+  ENTRY_WORDS,
+  firstEntryOf,
+  INODE_MODE,
+  INODE_WORDS,
+  type InodeTable,
+  NONE,
+} from "./inode-table.ts";
 import { BLOCK_BYTES, DirectoryEntry, FILE_TYPE_OF_MODE } from "./layout.ts";
 
 const ENTRY_BYTES = DirectoryEntry.sizeBytes;
-const ENTRY = DirectoryEntry.offsets;
 const packing: DirectoryPacking = { blocks: 0, usedBytes: 0 };
 
 /** Size as the inode states it: whole blocks and the tail (which is at most 2048 bytes). */
 export function directorySizeBytes(table: InodeTable, directory: number): number {
+  const { entries } = table;
   packing.blocks = 0;
   packing.usedBytes = 0;
-  for (let e = table.firstEntry[directory]!; e !== NONE; e = table.nextEntry[e]!) {
-    packEntry(packing, table.nameLength[e]!);
+  for (let e = firstEntryOf(table, directory); e !== NONE; ) {
+    const at = e * ENTRY_WORDS;
+    packEntry(packing, entries[at + ENTRY_NAME_BYTES]!);
+    e = entries[at + ENTRY_NEXT]!;
   }
   return packedBytes(packing);
 }
@@ -24,12 +37,12 @@ export function directorySizeBytes(table: InodeTable, directory: number): number
 /** Writes the tail at `at`; the room is reserved and the tail is known to exist. */
 export function emitDirectoryTail(
   table: InodeTable,
-  nid: Uint32Array,
+  nid: Int32Array,
   sink: Sink,
   at: number,
   directory: number,
 ): void {
-  let first = table.firstEntry[directory]!;
+  let first = firstEntryOf(table, directory);
   for (;;) {
     const end = endOfBlock(table, first);
     if (end === NONE) break;
@@ -38,59 +51,66 @@ export function emitDirectoryTail(
   encodeEntries(table, nid, sink, at, first, NONE);
 }
 
-/** Writes the whole blocks; nothing when all entries are in the tail. */
+/** Writes so many whole blocks. */
 export function emitDirectoryBlocks(
   table: InodeTable,
-  nid: Uint32Array,
+  nid: Int32Array,
   sink: Sink,
   directory: number,
+  blocks: number,
 ): void {
-  const blocks = Math.floor(directorySizeBytes(table, directory) / BLOCK_BYTES);
-  let first = table.firstEntry[directory]!;
+  let first = firstEntryOf(table, directory);
   for (let i = 0; i < blocks; i++) {
     const end = endOfBlock(table, first);
-    const at = sink.reserve(BLOCK_BYTES);
-    if (!sink.counting) encodeEntries(table, nid, sink, at, first, end);
+    encodeEntries(table, nid, sink, reserveInSink(sink, BLOCK_BYTES), first, end);
     first = end;
   }
 }
 
 /** The entry that begins the next block, or NONE. */
-function endOfBlock(table: InodeTable, first: number): number {
+function endOfBlock({ entries }: InodeTable, first: number): number {
   let used = 0;
   let entry = first;
   while (entry !== NONE) {
-    used += ENTRY_BYTES + table.nameLength[entry]!;
+    const at = entry * ENTRY_WORDS;
+    used += ENTRY_BYTES + entries[at + ENTRY_NAME_BYTES]!;
     if (used > BLOCK_BYTES) break;
-    entry = table.nextEntry[entry]!;
+    entry = entries[at + ENTRY_NEXT]!;
   }
   return entry;
 }
 
+/** Words of a `struct erofs_dirent`: nid (its upper half stays 0), then name offset and file type. */
+const DIRENT_WORDS = ENTRY_BYTES / 4;
+const DIRENT_NAME_AND_TYPE = DirectoryEntry.offsets.nameOffset / 4;
+
 function encodeEntries(
   table: InodeTable,
-  nid: Uint32Array,
+  nid: Int32Array,
   sink: Sink,
   at: number,
   first: number,
   end: number,
 ): void {
-  const { nextEntry, entryInode, nameAt, nameLength } = table;
-  const names = table.text.bytes;
-  const { bytes, view } = sink;
+  const { entries, inodes } = table;
+  const text = table.text.bytes;
+  const { bytes, words } = sink;
   let count = 0;
-  for (let e = first; e !== end; e = nextEntry[e]!) count++;
+  for (let e = first; e !== end; e = entries[e * ENTRY_WORDS + ENTRY_NEXT]!) count++;
   let nameOffset = count * ENTRY_BYTES;
-  let entryAt = at;
-  for (let e = first; e !== end; e = nextEntry[e]!) {
-    const inode = entryInode[e]!;
-    view.setUint32(entryAt + ENTRY.nid, nid[inode]!, true);
-    view.setUint16(entryAt + ENTRY.nameOffset, nameOffset, true);
-    bytes[entryAt + ENTRY.fileType] = FILE_TYPE_OF_MODE[table.mode[inode]! >> 12]!;
-    const start = nameAt[e]!;
-    const length = nameLength[e]!;
-    for (let i = 0; i < length; i++) bytes[at + nameOffset + i] = names[start + i]!;
+  let to = at / 4;
+  for (let e = first; e !== end; ) {
+    const entry = e * ENTRY_WORDS;
+    const inode = entries[entry + ENTRY_INODE]!;
+    const type = (inodes[inode * INODE_WORDS + INODE_MODE]! >>> 12) & 15;
+    words[to] = nid[inode]!;
+    words[to + DIRENT_NAME_AND_TYPE] = nameOffset | (FILE_TYPE_OF_MODE[type]! << 16);
+    const from = entries[entry + ENTRY_NAME]! >>> 0;
+    const length = entries[entry + ENTRY_NAME_BYTES]!;
+    const nameTo = at + nameOffset;
+    for (let i = 0; i < length; i++) bytes[nameTo + i] = text[from + i]!;
     nameOffset += length;
-    entryAt += ENTRY_BYTES;
+    to += DIRENT_WORDS;
+    e = entries[entry + ENTRY_NEXT]!;
   }
 }

@@ -1,12 +1,30 @@
-// The one function behind both passes: walks an arranged image in file order and writes it to a
-// sink. Padding depends only on positions, so both passes agree (composefs.md 2.1, 2.5-2.7, 2.10).
+// Writes a planned image to a sink, front to back (composefs.md 2.1, 2.5-2.7, 2.10).
+//
+// Invariant: every inode comes to lie where the plan says; anything else would be an image that points
+// to the wrong places, and is an error.
 
-import { alignSink, type Sink } from "../../bytes/sink.ts";
+import { closeSink, padSinkTo, reserveInSink, type Sink, sinkPosition } from "../../bytes/sink.ts";
 import { FormatError } from "../../error.ts";
-import { type Arrangement, isDirectory } from "./arrange.ts";
 import { emitDirectoryBlocks, emitDirectoryTail } from "./directory.ts";
-import { createInodePlan, type InodePlan, inodePadding, planInode } from "./inode-plan.ts";
-import { DATA_NONE } from "./inode-table.ts";
+import type { DataOwner, ImagePlan } from "./image-plan.ts";
+import {
+  contentOf,
+  INODE_CONTENT,
+  INODE_FORMAT,
+  INODE_GID,
+  INODE_INO,
+  INODE_MODE,
+  INODE_MTIME,
+  INODE_MTIME_HIGH,
+  INODE_NLINK,
+  INODE_NSEC,
+  INODE_SIZE,
+  INODE_U,
+  INODE_UID,
+  INODE_WORDS,
+  isDirectory,
+  sizeOf,
+} from "./inode-table.ts";
 import {
   BLOCK_BYTES,
   CHUNK_HOLE,
@@ -17,178 +35,133 @@ import {
   InodeCompact,
   InodeExtended,
   LAYOUT_CHUNK_BASED,
+  LAYOUT_FLAT_INLINE,
   SLOT_BYTES,
   SUPERBLOCK_AT,
 } from "./layout.ts";
 import { emitInodeXattrs, emitSharedXattrs } from "./xattr-area.ts";
 
-/** Positions found by the counting pass, needed by the writing pass. */
-export interface LayoutState extends Arrangement {
-  /** By inode number: offset / 32. */
-  readonly nid: Uint32Array;
-  inodesEnd: number;
-  dataBlock: number;
-  blocks: number;
-}
-
-export function createLayoutState(arrangement: Arrangement): LayoutState {
-  const nid = new Uint32Array(arrangement.table.inodeCount);
-  return { ...arrangement, nid, inodesEnd: 0, dataBlock: 0, blocks: 0 };
-}
-
-export function emitImage(state: LayoutState, sink: Sink): void {
-  emitHeaders(state, sink);
-  const plan = createInodePlan();
-  let block = state.dataBlock;
-  for (let index = 0; index < state.order.length; index++) {
-    planInode(state, state.order[index]!, plan);
-    emitInode(state, sink, index, plan, block);
-    block += plan.blocks;
+export function emitImage(plan: ImagePlan, sink: Sink): void {
+  emitHeaders(plan, sink);
+  const { order, nid, inodesEnd, format } = plan;
+  const sharedBase = (format.version === 2 ? inodesEnd : inodesEnd % BLOCK_BYTES) / 4;
+  for (let index = 0; index < order.length; index++) {
+    const inode = order[index]!;
+    padSinkTo(sink, nid[inode]! * SLOT_BYTES);
+    emitInode(plan, sink, inode, sharedBase);
   }
-  alignSink(sink, SLOT_BYTES);
-  state.inodesEnd = sink.position;
-  emitSharedXattrs(state, sink);
-  alignSink(sink, BLOCK_BYTES);
-  state.dataBlock = sink.position / BLOCK_BYTES;
-  for (const inode of state.order) emitData(state, sink, inode, plan);
-  state.blocks = sink.position / BLOCK_BYTES;
+  padSinkTo(sink, inodesEnd);
+  emitSharedXattrs(plan, sink);
+  padSinkTo(sink, plan.dataBlock * BLOCK_BYTES);
+  for (const owner of plan.dataOwners) emitBlocks(plan, sink, owner);
+  if (sinkPosition(sink) !== plan.blocks * BLOCK_BYTES) throw wrongPlace();
+  closeSink(sink);
 }
 
-function emitHeaders(state: LayoutState, sink: Sink): void {
-  const at = sink.reserve(INODES_AT);
-  if (sink.counting) return;
-  const rootNid = state.nid[0]!;
-  if (rootNid > 0xffff) {
-    throw new FormatError("limit", "Root directory lies too far into the image", {
-      format: "erofs",
-      field: "root_nid",
-    });
-  }
+function wrongPlace(): FormatError {
+  return new FormatError("limit", "Image does not come out as it was planned", { format: "erofs" });
+}
+
+function emitHeaders(plan: ImagePlan, sink: Sink): void {
+  const at = reserveInSink(sink, INODES_AT);
+  const { table, format, oldest, nid } = plan;
   ComposefsHeader.encodeInto(sink.bytes, at, {
-    flags: state.headerFlags,
-    composefsVersion: state.format.version,
+    flags: plan.headerFlags,
+    composefsVersion: format.version,
   });
+  const isVersion2 = format.version === 2;
+  const time = oldest * INODE_WORDS;
+  const low = BigInt(table.inodes[time + INODE_MTIME]! >>> 0);
+  const high = BigInt(table.inodes[time + INODE_MTIME_HIGH]!);
   ErofsSuperblock.encodeInto(sink.bytes, at + SUPERBLOCK_AT, {
-    rootNid,
-    inodeCount: state.order.length,
-    buildTime: BigInt(state.buildTimeSec),
-    buildTimeNsec: state.buildTimeNsec,
-    blocks: state.blocks,
-    xattrBlockAddress: state.format.version === 2 ? 0 : Math.floor(state.inodesEnd / BLOCK_BYTES),
+    rootNid: nid[0]!,
+    inodeCount: plan.order.length,
+    buildTime: isVersion2 ? 0n : (high << 32n) | low,
+    buildTimeNsec: isVersion2 ? 0 : table.inodes[time + INODE_NSEC]! >>> 0,
+    blocks: plan.blocks,
+    xattrBlockAddress: isVersion2 ? 0 : Math.floor(plan.inodesEnd / BLOCK_BYTES),
   });
 }
 
-function emitInode(
-  state: LayoutState,
-  sink: Sink,
-  index: number,
-  plan: InodePlan,
-  block: number,
-): void {
-  alignSink(sink, SLOT_BYTES);
-  const padding = inodePadding(state.format, plan, sink.position);
-  if (padding > 0) sink.reserve(padding);
-  const inode = state.order[index]!;
-  state.nid[inode] = sink.position / SLOT_BYTES;
-  const at = sink.reserve(plan.headerBytes + plan.xattrBytes + plan.tailBytes);
-  if (sink.counting) return;
-  const xattrAt = at + plan.headerBytes;
-  encodeInode(state, sink.view, at, index, plan, block);
-  if (plan.xattrBytes > 0) emitInodeXattrs(state, sink, xattrAt, inode);
-  if (plan.tailBytes > 0) emitTail(state, sink, xattrAt + plan.xattrBytes, inode, plan);
+/** Header, xattrs and tail; all three are whole words but for the tail's end. */
+function emitInode(plan: ImagePlan, sink: Sink, inode: number, sharedBase: number): void {
+  const { table } = plan;
+  const from = inode * INODE_WORDS;
+  const format = table.inodes[from + INODE_FORMAT]!;
+  const isExtended = (format & FORMAT_EXTENDED) !== 0;
+  const headerBytes = isExtended ? InodeExtended.sizeBytes : InodeCompact.sizeBytes;
+  // 0, or the area's words less those of its header but for one.
+  const xattrCount = format >>> 16;
+  const xattrBytes = xattrCount === 0 ? 0 : xattrCount * 4 + 8;
+  const tailBytes = tailBytesOf(plan, inode, format);
+  const at = reserveInSink(sink, headerBytes + xattrBytes + tailBytes);
+  if (isExtended) encodeExtended(table.inodes, from, sink.words, at / 4);
+  else encodeCompact(table.inodes, from, sink.words, at / 4);
+  const xattrsAt = at + headerBytes;
+  if (xattrCount > 0) emitInodeXattrs(plan, sharedBase, sink, xattrsAt / 4, inode);
+  if (tailBytes > 0) emitTail(plan, sink, xattrsAt + xattrBytes, inode, format, tailBytes);
 }
 
-const COMPACT = InodeCompact.offsets;
-const EXTENDED = InodeExtended.offsets;
-
-// Through the structs' offsets, not their encoders: this runs once per file of an OS.
-function encodeInode(
-  state: LayoutState,
-  view: DataView,
-  at: number,
-  index: number,
-  plan: InodePlan,
-  block: number,
-): void {
-  const { table, format } = state;
-  const inode = state.order[index]!;
-  const xattrCount = plan.xattrBytes === 0 ? 0 : (plan.xattrBytes - 12) / 4 + 1;
-  const u = inodeUnion(state, inode, plan, block);
-  const ino = format.version === 2 ? state.nid[inode]! : index;
-  const iFormat = plan.layout | (plan.extended ? FORMAT_EXTENDED : 0);
-  view.setUint16(at + COMPACT.format, iFormat, true);
-  view.setUint16(at + COMPACT.xattrCount, xattrCount, true);
-  view.setUint16(at + COMPACT.mode, table.mode[inode]!, true);
-  if (!plan.extended) {
-    view.setUint16(at + COMPACT.nlink, table.nlink[inode]!, true);
-    view.setUint32(at + COMPACT.size, plan.sizeBytes, true);
-    view.setUint32(at + COMPACT.u, u, true);
-    view.setUint32(at + COMPACT.ino, ino, true);
-    view.setUint16(at + COMPACT.uid, table.uid[inode]!, true);
-    view.setUint16(at + COMPACT.gid, table.gid[inode]!, true);
-    return;
-  }
-  setInt64(view, at + EXTENDED.size, plan.sizeBytes);
-  view.setUint32(at + EXTENDED.u, u, true);
-  view.setUint32(at + EXTENDED.ino, ino, true);
-  view.setUint32(at + EXTENDED.uid, table.uid[inode]!, true);
-  view.setUint32(at + EXTENDED.gid, table.gid[inode]!, true);
-  setInt64(view, at + EXTENDED.mtime, table.mtimeSec[inode]!);
-  view.setUint32(at + EXTENDED.mtimeNsec, format.version === 2 ? 0 : table.mtimeNsec[inode]!, true);
-  view.setUint32(at + EXTENDED.nlink, table.nlink[inode]!, true);
+function tailBytesOf({ table }: ImagePlan, inode: number, format: number): number {
+  const layout = format & 0xe;
+  if (layout === LAYOUT_CHUNK_BASED) return table.inodes[inode * INODE_WORDS + INODE_CONTENT]!;
+  return layout === LAYOUT_FLAT_INLINE ? sizeOf(table, inode) % BLOCK_BYTES : 0;
 }
 
-function setInt64(view: DataView, at: number, value: number): void {
-  const high = Math.floor(value / 2 ** 32);
-  view.setUint32(at, value - high * 2 ** 32, true);
-  view.setInt32(at + 4, high, true);
+/** The record is the on-disk form, but for what it keeps in the mode's upper half and at the end. */
+function encodeExtended(inodes: Int32Array, from: number, words: Int32Array, to: number): void {
+  for (let word = 0; word <= INODE_NLINK; word++) words[to + word] = inodes[from + word]!;
+  words[to + INODE_MODE]! &= 0xffff;
 }
 
-/** `i_u`: device number, chunk format or first data block. */
-function inodeUnion(state: LayoutState, inode: number, plan: InodePlan, block: number): number {
-  if (plan.layout === LAYOUT_CHUNK_BASED) {
-    // C stores the block number first and then overwrites only the lower half.
-    return plan.blocks > 0 ? ((block & 0xffff_0000) | plan.chunkFormat) >>> 0 : plan.chunkFormat;
-  }
-  return plan.blocks > 0 ? block : state.table.rdev[inode]!;
+const COMPACT_NLINK_SHIFT = 8 * (InodeCompact.offsets.nlink % 4);
+const COMPACT_SIZE = InodeCompact.offsets.size / 4;
+const COMPACT_U = InodeCompact.offsets.u / 4;
+const COMPACT_INO = InodeCompact.offsets.ino / 4;
+const COMPACT_UID = InodeCompact.offsets.uid / 4;
+const COMPACT_GID_SHIFT = 8 * (InodeCompact.offsets.gid % 4);
+
+function encodeCompact(inodes: Int32Array, from: number, words: Int32Array, to: number): void {
+  const mode = inodes[from + INODE_MODE]! & 0xffff;
+  words[to + INODE_FORMAT] = inodes[from + INODE_FORMAT]!;
+  words[to + INODE_MODE] = mode | (inodes[from + INODE_NLINK]! << COMPACT_NLINK_SHIFT);
+  words[to + COMPACT_SIZE] = inodes[from + INODE_SIZE]!;
+  words[to + COMPACT_U] = inodes[from + INODE_U]!;
+  words[to + COMPACT_INO] = inodes[from + INODE_INO]!;
+  words[to + COMPACT_UID] =
+    inodes[from + INODE_UID]! | (inodes[from + INODE_GID]! << COMPACT_GID_SHIFT);
 }
 
 function emitTail(
-  state: LayoutState,
+  { table, nid }: ImagePlan,
   sink: Sink,
   at: number,
   inode: number,
-  plan: InodePlan,
+  format: number,
+  tailBytes: number,
 ): void {
-  const { table } = state;
-  const { tailBytes, sizeBytes } = plan;
-  if (isDirectory(table, inode)) {
-    emitDirectoryTail(table, state.nid, sink, at, inode);
-  } else if (plan.layout === LAYOUT_CHUNK_BASED) {
-    for (let i = 0; i < tailBytes; i += 4) sink.view.setUint32(at + i, CHUNK_HOLE, true);
+  if ((format & 0xe) === LAYOUT_CHUNK_BASED) {
+    for (let i = 0; i < tailBytes; i += 4) sink.words[(at + i) / 4] = CHUNK_HOLE;
+  } else if (isDirectory(table, inode)) {
+    emitDirectoryTail(table, nid, sink, at, inode);
   } else {
-    const end = table.contentAt[inode]! + sizeBytes;
-    table.text.bytes.copy(sink.bytes, at, end - tailBytes, end);
+    const { bytes } = table.text;
+    const from = contentOf(table, inode) + sizeOf(table, inode) - tailBytes;
+    for (let i = 0; i < tailBytes; i++) sink.bytes[at + i] = bytes[from + i]!;
   }
 }
 
-function emitData(state: LayoutState, sink: Sink, inode: number, plan: InodePlan): void {
-  const { table } = state;
+function emitBlocks({ table, nid }: ImagePlan, sink: Sink, { inode, blocks }: DataOwner): void {
   if (isDirectory(table, inode)) {
-    emitDirectoryBlocks(table, state.nid, sink, inode);
+    emitDirectoryBlocks(table, nid, sink, inode, blocks);
     return;
   }
-  if (table.data[inode] === DATA_NONE) return;
-  planInode(state, inode, plan);
-  if (plan.blocks === 0) return;
-  const storedBytes = plan.blocks * BLOCK_BYTES;
-  const at = sink.reserve(storedBytes);
-  if (sink.counting) return;
-  if (plan.layout === LAYOUT_CHUNK_BASED) {
+  const storedBytes = blocks * BLOCK_BYTES;
+  const at = reserveInSink(sink, storedBytes);
+  if ((table.inodes[inode * INODE_WORDS + INODE_FORMAT]! & 0xe) === LAYOUT_CHUNK_BASED) {
     sink.bytes.fill(0xff, at, at + storedBytes);
     return;
   }
-  const start = table.contentAt[inode]!;
-  const length = Math.min(storedBytes, plan.sizeBytes);
-  table.text.bytes.copy(sink.bytes, at, start, start + length);
+  const start = contentOf(table, inode);
+  table.text.bytes.copy(sink.bytes, at, start, start + Math.min(storedBytes, sizeOf(table, inode)));
 }

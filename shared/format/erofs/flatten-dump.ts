@@ -1,13 +1,13 @@
-// From a dump straight to inode columns, without a tree of objects: this is what makes building an
+// From a dump straight to inode records, without a tree of objects: this is what makes building an
 // image of a million files cheap.
 
+import { appendToArena } from "../../bytes/arena.ts";
 import { buildFromDump, type DumpTarget } from "../tree/dump-build.ts";
-import type { DumpOptions } from "../tree/dump-field.ts";
-import type { DumpLine } from "../tree/dump-line.ts";
+import type { ByteSpan, DumpOptions } from "../tree/dump-field.ts";
+import type { DumpLine } from "../tree/dump-record.ts";
 import type { ByteString } from "../tree/node.ts";
 import { S_IFLNK, S_IFMT, S_IFREG } from "../tree/node.ts";
 import type { VerityAlgorithm } from "../verity/digest.ts";
-import { isDirectory } from "./arrange.ts";
 import type { ErofsFormat } from "./format.ts";
 import {
   createInodeBuilder,
@@ -17,7 +17,22 @@ import {
   setTarget,
   setXattrs,
 } from "./inode-builder.ts";
-import { addEntry, addInode, entryName, type InodeTable, NONE } from "./inode-table.ts";
+import {
+  addEntry,
+  addInode,
+  entryName,
+  firstEntryOf,
+  INODE_PARENT,
+  INODE_WORDS,
+  type InodeTable,
+  inodeOfEntry,
+  isDirectory,
+  NONE,
+  nextEntryOf,
+  setHome,
+  setRdev,
+  setSize,
+} from "./inode-table.ts";
 
 /** Columns of a dump; FormatErrors name line and field, except for duplicate names. */
 export function flattenDump(
@@ -31,20 +46,16 @@ export function flattenDump(
   /** Entries by name of directories that hard links point into. */
   const indexes = new Map<number, Map<ByteString, number>>();
   const target: DumpTarget<number, number> = {
-    addRoot(line) {
-      const inode = addLine(builder, line);
-      table.parent[inode] = inode;
-      return inode;
-    },
+    addRoot: (line) => addLine(builder, line),
     addDirectory(parent, name, line) {
       const inode = addLine(builder, line);
-      table.parent[inode] = parent;
-      table.home[inode] = addEntry(table, parent, name, inode);
+      table.inodes[inode * INODE_WORDS + INODE_PARENT] = parent;
+      setHome(table, inode, addName(table, parent, name, inode));
       return inode;
     },
     addLeaf(parent, name, line) {
       const inode = addLine(builder, line);
-      table.home[inode] = addEntry(table, parent, name, inode);
+      setHome(table, inode, addName(table, parent, name, inode));
     },
     hasEntry: () => false,
     findLeaf(directory, name) {
@@ -54,11 +65,17 @@ export function flattenDump(
     },
     addLink(parent, name, leaf) {
       table.hasLinks = true;
-      addEntry(table, parent, name, leaf);
+      const bytes = Buffer.from(name, "latin1");
+      addName(table, parent, { bytes, start: 0, end: bytes.length }, leaf);
     },
   };
   buildFromDump(text, options, target);
   return table;
+}
+
+function addName(table: InodeTable, directory: number, name: ByteSpan, inode: number): number {
+  const nameAt = appendToArena(table.text, name.bytes, name.start, name.end);
+  return addEntry(table, directory, nameAt, name.end - name.start, inode);
 }
 
 function addLine(builder: InodeBuilder, line: DumpLine): number {
@@ -66,12 +83,15 @@ function addLine(builder: InodeBuilder, line: DumpLine): number {
   const inode = addInode(table, line, line.nlink);
   const type = line.mode & S_IFMT;
   if (type === S_IFLNK) {
-    setTarget(builder, inode, line.payload);
+    const { bytes, start, end } = line.payload;
+    setTarget(builder, inode, appendToArena(table.text, bytes, start, end), end - start);
   } else if (type !== S_IFREG) {
-    table.rdev[inode] = line.rdev;
-    table.size[inode] = Math.min(line.size, Number.MAX_SAFE_INTEGER);
+    setRdev(table, inode, line.rdev);
+    // Nothing is stored for it, but C chooses the inode form by this size.
+    setSize(table, inode, Math.min(line.size, Number.MAX_SAFE_INTEGER));
   } else if (line.content !== null) {
-    setInlineContent(builder, inode, line.content);
+    const { bytes, start, end } = line.content;
+    setInlineContent(builder, inode, appendToArena(table.text, bytes, start, end), end - start);
   } else {
     setExternalContent(builder, inode, line.size, line.digest, line.payload);
   }
@@ -88,8 +108,8 @@ function findEntry(
   let index = indexes.get(directory);
   if (index === undefined) {
     index = new Map();
-    for (let e = table.firstEntry[directory]!; e !== NONE; e = table.nextEntry[e]!) {
-      index.set(entryName(table, e), table.entryInode[e]!);
+    for (let e = firstEntryOf(table, directory); e !== NONE; e = nextEntryOf(table, e)) {
+      index.set(entryName(table, e), inodeOfEntry(table, e));
     }
     indexes.set(directory, index);
   }

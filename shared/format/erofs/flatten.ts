@@ -1,10 +1,13 @@
-// From the object tree to inode columns. Reads the tree, never changes it.
+// From the object tree to inode records. Reads the tree, never changes it.
 
+import { appendStringToArena, appendToArena } from "../../bytes/arena.ts";
 import { fromHex } from "../../bytes/hex.ts";
 import { FormatError } from "../../error.ts";
 import {
   type ByteString,
+  byteStringToBytes,
   type DirectoryNode,
+  type FileContent,
   type Leaf,
   S_IFDIR,
   S_IFLNK,
@@ -21,7 +24,17 @@ import {
   setTarget,
   setXattrs,
 } from "./inode-builder.ts";
-import { addEntry, addInode, type InodeTable, NONE } from "./inode-table.ts";
+import {
+  addEntry,
+  addInode,
+  INODE_PARENT,
+  INODE_WORDS,
+  type InodeTable,
+  NONE,
+  setHome,
+  setRdev,
+  setSize,
+} from "./inode-table.ts";
 
 interface Flattening extends InodeBuilder {
   /** Inode numbers of leaves, to find hard links: link counts cannot be trusted. */
@@ -29,7 +42,7 @@ interface Flattening extends InodeBuilder {
   readonly pending: { directory: DirectoryNode; inode: number }[];
 }
 
-/** Columns of a tree; `algorithm`, when given, is demanded of every digest. */
+/** Records of a tree; `algorithm`, when given, is demanded of every digest. */
 export function flattenTree(
   root: DirectoryNode,
   format: ErofsFormat,
@@ -37,12 +50,11 @@ export function flattenTree(
 ): InodeTable {
   const builder = createInodeBuilder(format, algorithm);
   const f: Flattening = { ...builder, leaves: new Map(), pending: [] };
-  const { table } = f;
-  table.parent[addDirectory(f, root)] = 0;
+  addDirectory(f, root);
   for (let next = f.pending.pop(); next !== undefined; next = f.pending.pop()) {
     addChildren(f, next.directory, next.inode);
   }
-  return table;
+  return f.table;
 }
 
 function addChildren(f: Flattening, directory: DirectoryNode, inode: number): void {
@@ -50,8 +62,8 @@ function addChildren(f: Flattening, directory: DirectoryNode, inode: number): vo
   for (const [name, child] of directory.entries) {
     if (child.kind === "directory") {
       const childInode = addDirectory(f, child);
-      table.parent[childInode] = inode;
-      table.home[childInode] = addEntry(table, inode, name, childInode);
+      table.inodes[childInode * INODE_WORDS + INODE_PARENT] = inode;
+      setHome(table, childInode, addName(table, inode, name, childInode));
     } else {
       addLeafEntry(f, directory, inode, name, child);
     }
@@ -68,16 +80,21 @@ function addLeafEntry(
   const { table } = f;
   const known = f.leaves.get(leaf);
   const leafInode = known ?? addLeaf(f, leaf);
-  const entry = addEntry(table, inode, name, leafInode);
+  const entry = addName(table, inode, name, leafInode);
   const isHome = leaf.home?.directory === directory && leaf.home.name === name;
   if (known === undefined) {
     f.leaves.set(leaf, leafInode);
-    table.home[leafInode] = leaf.home === undefined || isHome ? entry : NONE;
+    setHome(table, leafInode, leaf.home === undefined || isHome ? entry : NONE);
   } else {
     table.hasLinks = true;
-    if (isHome) table.home[leafInode] = entry;
-    else if (leaf.home === undefined) table.home[leafInode] = NONE;
+    if (isHome) setHome(table, leafInode, entry);
+    else if (leaf.home === undefined) setHome(table, leafInode, NONE);
   }
+}
+
+function addName(table: InodeTable, directory: number, name: ByteString, inode: number): number {
+  const nameAt = appendStringToArena(table.text, name);
+  return addEntry(table, directory, nameAt, name.length, inode);
 }
 
 function addDirectory(f: Flattening, node: DirectoryNode): number {
@@ -93,23 +110,29 @@ function addLeaf(f: Flattening, leaf: Leaf): number {
   const inode = addInode(table, leaf, leaf.nlink);
   if (leaf.kind === "symlink") {
     checkMode(leaf.mode, S_IFLNK);
-    setTarget(f, inode, leaf.target);
+    const { target } = leaf;
+    setTarget(f, inode, appendStringToArena(table.text, target), target.length);
   } else if (leaf.kind === "special") {
-    table.rdev[inode] = leaf.rdev;
+    setRdev(table, inode, leaf.rdev);
     // Nothing is stored for it, but C chooses the inode form by this size.
-    if (leaf.statesLargeSize) table.size[inode] = Number.MAX_SAFE_INTEGER;
+    if (leaf.statesLargeSize) setSize(table, inode, Number.MAX_SAFE_INTEGER);
   } else {
     checkMode(leaf.mode, S_IFREG);
-    const { content } = leaf;
-    if (content.kind === "inline") {
-      setInlineContent(f, inode, content.bytes);
-    } else {
-      const digest = content.digest === undefined ? null : fromHex(content.digest);
-      setExternalContent(f, inode, content.sizeBytes, digest, content.payload ?? "");
-    }
+    setContent(f, inode, leaf.content);
   }
   setXattrs(f, inode, leaf.xattrs);
   return inode;
+}
+
+function setContent(f: Flattening, inode: number, content: FileContent): void {
+  if (content.kind === "inline") {
+    const { bytes } = content;
+    setInlineContent(f, inode, appendToArena(f.table.text, bytes), bytes.length);
+    return;
+  }
+  const digest = content.digest === undefined ? null : fromHex(content.digest);
+  const bytes = byteStringToBytes(content.payload ?? "");
+  setExternalContent(f, inode, content.sizeBytes, digest, { bytes, start: 0, end: bytes.length });
 }
 
 function checkMode(mode: number, type: number): void {

@@ -2,11 +2,25 @@
 // (composefs.md 2.5, 2.10). Only the padding depends on the position.
 
 import { FormatError } from "../../error.ts";
-import { S_IFLNK, S_IFMT } from "../tree/node.ts";
-import { type Arrangement, isDirectory } from "./arrange.ts";
+import { S_IFDIR, S_IFLNK, S_IFMT } from "../tree/node.ts";
+import type { Arrangement } from "./arrange.ts";
 import { directorySizeBytes } from "./directory.ts";
 import type { ErofsFormat } from "./format.ts";
-import { DATA_EXTERNAL, DATA_EXTERNAL_BARE, DATA_INLINE, DATA_NONE } from "./inode-table.ts";
+import {
+  DATA_EXTERNAL,
+  DATA_EXTERNAL_BARE,
+  DATA_INLINE,
+  DATA_NONE,
+  INODE_GID,
+  INODE_MODE,
+  INODE_MTIME,
+  INODE_MTIME_HIGH,
+  INODE_NLINK,
+  INODE_NSEC,
+  INODE_UID,
+  INODE_WORDS,
+  sizeOf,
+} from "./inode-table.ts";
 import {
   BLOCK_BYTES,
   InodeCompact,
@@ -17,7 +31,7 @@ import {
   MAX_TAIL_BYTES,
   SLOT_BYTES,
 } from "./layout.ts";
-import { inodeXattrBytes } from "./xattr-area.ts";
+import { inodeXattrWords } from "./xattr-area.ts";
 
 /** Sizes of one inode; reused, so that a million inodes cost no garbage. */
 export interface InodePlan {
@@ -51,17 +65,18 @@ export function createInodePlan(): InodePlan {
 
 export function planInode(arrangement: Arrangement, inode: number, plan: InodePlan): void {
   const { table, format } = arrangement;
-  const directory = isDirectory(table, inode);
-  plan.isSymlink = (table.mode[inode]! & S_IFMT) === S_IFLNK;
-  plan.sizeBytes = directory ? directorySizeBytes(table, inode) : table.size[inode]!;
+  const mode = table.inodes[inode * INODE_WORDS + INODE_MODE]!;
+  const type = mode & S_IFMT;
+  const data = mode >>> 16;
+  plan.isSymlink = type === S_IFLNK;
+  plan.sizeBytes = type === S_IFDIR ? directorySizeBytes(table, inode) : sizeOf(table, inode);
   plan.extended = format.version === 2 || !fitsCompact(arrangement, inode, plan.sizeBytes);
   plan.headerBytes = plan.extended ? InodeExtended.sizeBytes : InodeCompact.sizeBytes;
-  plan.xattrBytes = inodeXattrBytes(arrangement, inode);
+  plan.xattrBytes = 4 * inodeXattrWords(arrangement, inode);
   plan.blocks = 0;
   plan.tailBytes = 0;
   plan.layout = LAYOUT_FLAT_PLAIN;
-  const data = table.data[inode]!;
-  if (directory) {
+  if (type === S_IFDIR) {
     plan.blocks = Math.floor(plan.sizeBytes / BLOCK_BYTES);
     plan.tailBytes = plan.sizeBytes % BLOCK_BYTES;
   } else if (data === DATA_NONE) {
@@ -76,14 +91,17 @@ export function planInode(arrangement: Arrangement, inode: number, plan: InodePl
   else if (data === DATA_INLINE && format.version === 2) plan.layout = LAYOUT_FLAT_INLINE;
 }
 
-function fitsCompact(arrangement: Arrangement, inode: number, sizeBytes: number): boolean {
-  const { table } = arrangement;
+function fitsCompact({ table, oldest }: Arrangement, inode: number, sizeBytes: number): boolean {
+  const { inodes } = table;
+  const at = inode * INODE_WORDS;
+  const oldestAt = oldest * INODE_WORDS;
   return (
-    table.mtimeSec[inode] === arrangement.buildTimeSec &&
-    table.mtimeNsec[inode] === arrangement.buildTimeNsec &&
-    table.nlink[inode]! <= 0xffff &&
-    table.uid[inode]! <= 0xffff &&
-    table.gid[inode]! <= 0xffff &&
+    inodes[at + INODE_NSEC] === inodes[oldestAt + INODE_NSEC] &&
+    inodes[at + INODE_MTIME] === inodes[oldestAt + INODE_MTIME] &&
+    inodes[at + INODE_MTIME_HIGH] === inodes[oldestAt + INODE_MTIME_HIGH] &&
+    inodes[at + INODE_NLINK]! >>> 16 === 0 &&
+    inodes[at + INODE_UID]! >>> 16 === 0 &&
+    inodes[at + INODE_GID]! >>> 16 === 0 &&
     sizeBytes <= 0xffff_ffff
   );
 }

@@ -5,37 +5,60 @@
 // marked as well. The root gets `opaque` and 256 real whiteouts 00..ff, which hide the object store
 // where the kernel cannot take it as a data-only layer.
 
+import { appendStringToArena } from "../../bytes/arena.ts";
 import { FormatError } from "../../error.ts";
-import { S_IFCHR, S_IFMT, S_IFREG } from "../tree/node.ts";
+import { S_IFCHR, S_IFREG } from "../tree/node.ts";
 import type { ErofsFormat } from "./format.ts";
-import { addEntry, addInode, type InodeTable, NONE } from "./inode-table.ts";
+import {
+  addEntry,
+  addInode,
+  ENTRY_NAME,
+  ENTRY_NAME_BYTES,
+  ENTRY_WORDS,
+  firstEntryOf,
+  homeOf,
+  INODE_GID,
+  INODE_MTIME,
+  INODE_MTIME_HIGH,
+  INODE_NSEC,
+  INODE_UID,
+  INODE_WORDS,
+  INODE_XATTRS,
+  type InodeTable,
+  inodeOfEntry,
+  isDirectory,
+  isWhiteout,
+  modeOf,
+  NONE,
+  nextEntryOf,
+  setHome,
+  setMode,
+  setSize,
+} from "./inode-table.ts";
 import { appendXattrList, comparePairs, internXattrName, internXattrPair } from "./xattr-table.ts";
 
 const STUB_MODE = S_IFCHR | 0o644;
 const EMPTY = new Uint8Array(0);
 const SELINUX = "security.selinux";
+/** What stubs take over from the root. */
+const ROOT_WORDS = [INODE_UID, INODE_GID, INODE_MTIME, INODE_MTIME_HIGH, INODE_NSEC];
 
 /** Adds the missing 00..ff entries to the root; returns the first stub's inode number. */
 export function addObjectStubs(table: InodeTable): number {
   const first = table.inodeCount;
   const taken = shortRootNames(table);
   const label = selinuxPair(table);
-  const fields = {
-    mode: STUB_MODE,
-    uid: table.uid[0]!,
-    gid: table.gid[0]!,
-    mtimeSec: table.mtimeSec[0]!,
-    mtimeNsec: table.mtimeNsec[0]!,
-  };
+  const xattrs = label === null ? 0 : appendXattrList(table.xattrs, [label], []);
+  const fields = { mode: STUB_MODE, uid: 0, gid: 0, mtimeSec: 0, mtimeNsec: 0 };
   for (let number = 0; number < 256; number++) {
     const name = number.toString(16).padStart(2, "0");
     if (taken.has(name)) continue;
     const inode = addInode(table, fields, 1);
-    if (label !== NONE) {
-      table.xattrAt[inode] = appendXattrList(table.xattrs, [label]);
-      table.xattrCount[inode] = 1;
-    }
-    table.home[inode] = addEntry(table, 0, name, inode);
+    const { inodes } = table;
+    for (const word of ROOT_WORDS) inodes[inode * INODE_WORDS + word] = inodes[word]!;
+    inodes[inode * INODE_WORDS + INODE_XATTRS] = xattrs;
+    const nameAt = appendStringToArena(table.text, name);
+    setHome(table, inode, addEntry(table, 0, nameAt, 2, inode));
   }
   return first;
 }
@@ -43,38 +66,37 @@ export function addObjectStubs(table: InodeTable): number {
 function shortRootNames(table: InodeTable): Set<string> {
   const names = new Set<string>();
   const { bytes } = table.text;
-  for (let entry = table.firstEntry[0]!; entry !== NONE; entry = table.nextEntry[entry]!) {
-    if (table.nameLength[entry] !== 2) continue;
-    const at = table.nameAt[entry]!;
+  for (let entry = firstEntryOf(table, 0); entry !== NONE; entry = nextEntryOf(table, entry)) {
+    if (table.entries[entry * ENTRY_WORDS + ENTRY_NAME_BYTES] !== 2) continue;
+    const at = table.entries[entry * ENTRY_WORDS + ENTRY_NAME]! >>> 0;
     names.add(String.fromCharCode(bytes[at]!, bytes[at + 1]!));
   }
   return names;
 }
 
-function selinuxPair(table: InodeTable): number {
+/** Number of the root's label, or null. */
+function selinuxPair(table: InodeTable): number | null {
   const { xattrs } = table;
   const name = xattrs.nameIds.get(SELINUX);
-  if (name === undefined) return NONE;
-  for (let i = 0; i < table.xattrCount[0]!; i++) {
-    const pair = xattrs.lists[table.xattrAt[0]! + i]!;
-    if (xattrs.nameOf[pair] === name) return pair;
-  }
-  return NONE;
+  const pairs = pairsOf(table, 0);
+  return pairs.find((pair) => xattrs.nameOf[pair] === name) ?? null;
 }
 
-function isWhiteout(table: InodeTable, inode: number): boolean {
-  return (table.mode[inode]! & S_IFMT) === S_IFCHR && table.rdev[inode] === 0;
+function pairsOf({ inodes, xattrs }: InodeTable, inode: number): number[] {
+  const run = inodes[inode * INODE_WORDS + INODE_XATTRS]!;
+  return Array.from(xattrs.lists.subarray(run + 1, run + 1 + xattrs.lists[run]!));
 }
 
 /** Turns whiteouts below `firstStub` into marked regular files; homes must be decided. */
 export function escapeWhiteouts(table: InodeTable, format: ErofsFormat, firstStub: number): void {
-  if (!hasWhiteout(table, firstStub)) return;
+  if (!table.hasWhiteouts) return;
   const names = countNames(table, format);
   for (let directory = 0; directory < firstStub; directory++) {
     let found = false;
-    for (let e = table.firstEntry[directory]!; e !== NONE; e = table.nextEntry[e]!) {
-      const inode = table.entryInode[e]!;
-      if (inode >= firstStub || table.home[inode] !== e || !isWhiteout(table, inode)) continue;
+    if (!isDirectory(table, directory)) continue;
+    for (let e = firstEntryOf(table, directory); e !== NONE; e = nextEntryOf(table, e)) {
+      const inode = inodeOfEntry(table, e);
+      if (inode >= firstStub || homeOf(table, inode) !== e || !isWhiteout(table, inode)) continue;
       if (format.dialect === "rust") {
         if (directory === 0 && looksLikeStub(table, e)) continue;
         refuseLinked(names, inode);
@@ -86,17 +108,11 @@ export function escapeWhiteouts(table: InodeTable, format: ErofsFormat, firstStu
   }
 }
 
-/** Whether one of the inodes before `firstStub` is a whiteout. */
-export function hasWhiteout(table: InodeTable, firstStub: number): boolean {
-  for (let inode = 1; inode < firstStub; inode++) if (isWhiteout(table, inode)) return true;
-  return false;
-}
-
 /** Names per inode, where that matters (Rust refuses whiteouts with several). */
 function countNames(table: InodeTable, format: ErofsFormat): Uint32Array | null {
   if (!table.hasLinks || format.dialect === "c") return null;
   const names = new Uint32Array(table.inodeCount);
-  for (let entry = 0; entry < table.entryCount; entry++) names[table.entryInode[entry]!]! += 1;
+  for (let e = 1; e < table.entryCount; e++) names[inodeOfEntry(table, e)]! += 1;
   return names;
 }
 
@@ -106,8 +122,8 @@ function refuseLinked(names: Uint32Array | null, inode: number): void {
 }
 
 function escapeWhiteout(table: InodeTable, format: ErofsFormat, inode: number): void {
-  table.mode[inode] = S_IFREG | (table.mode[inode]! & 0o7777);
-  table.size[inode] = 0;
+  setMode(table, inode, S_IFREG | (modeOf(table, inode) & 0o7777));
+  setSize(table, inode, 0);
   setXattr(table, format, inode, "trusted.overlay.overlay.whiteout", EMPTY);
   setXattr(table, format, inode, "user.overlay.whiteout", EMPTY);
 }
@@ -123,23 +139,17 @@ function markParent(table: InodeTable, format: ErofsFormat, directory: number): 
 
 /** Rust tells its own 00..ff entries from the tree's by looks. */
 function looksLikeStub(table: InodeTable, entry: number): boolean {
-  const inode = table.entryInode[entry]!;
-  const at = table.nameAt[entry]!;
-  const { bytes } = table.text;
-  if (table.nameLength[entry] !== 2 || !isHexDigit(bytes[at]!) || !isHexDigit(bytes[at + 1]!)) {
-    return false;
-  }
+  const { entries, inodes, text, xattrs } = table;
+  const at = entries[entry * ENTRY_WORDS + ENTRY_NAME]! >>> 0;
+  if (entries[entry * ENTRY_WORDS + ENTRY_NAME_BYTES] !== 2) return false;
+  if (!isHexDigit(text.bytes[at]!) || !isHexDigit(text.bytes[at + 1]!)) return false;
+  const inode = inodeOfEntry(table, entry);
+  if (modeOf(table, inode) !== STUB_MODE) return false;
+  if (ROOT_WORDS.some((word) => inodes[inode * INODE_WORDS + word] !== inodes[word])) return false;
   const label = selinuxPair(table);
-  const labelled = label === NONE ? 0 : 1;
-  return (
-    table.mode[inode] === STUB_MODE &&
-    table.uid[inode] === table.uid[0] &&
-    table.gid[inode] === table.gid[0] &&
-    table.mtimeSec[inode] === table.mtimeSec[0] &&
-    table.mtimeNsec[inode] === table.mtimeNsec[0] &&
-    table.xattrCount[inode] === labelled &&
-    (labelled === 0 || table.xattrs.lists[table.xattrAt[inode]!] === label)
-  );
+  const run = inodes[inode * INODE_WORDS + INODE_XATTRS]!;
+  if (label === null) return run === 0;
+  return xattrs.lists[run] === 1 && xattrs.lists[run + 1] === label;
 }
 
 function isHexDigit(code: number): boolean {
@@ -161,11 +171,9 @@ function setXattr(
 ): void {
   const { xattrs } = table;
   const id = internXattrName(xattrs, name);
-  const start = table.xattrAt[inode]!;
-  const pairs = Array.from(xattrs.lists.subarray(start, start + table.xattrCount[inode]!));
+  const pairs = pairsOf(table, inode);
   const kept = format.dialect === "c" ? pairs.filter((pair) => xattrs.nameOf[pair] !== id) : pairs;
   kept.push(internXattrPair(xattrs, id, value));
   kept.sort((a, b) => comparePairs(xattrs, a, b));
-  table.xattrAt[inode] = appendXattrList(xattrs, kept);
-  table.xattrCount[inode] = kept.length;
+  table.inodes[inode * INODE_WORDS + INODE_XATTRS] = appendXattrList(xattrs, kept, []);
 }

@@ -5,7 +5,7 @@ import { formatDump } from "../tree/dump-format.ts";
 import type { ErofsFormat } from "./format.ts";
 import { ComposefsHeader, ErofsSuperblock, SUPERBLOCK_AT } from "./layout.ts";
 import { readErofs } from "./reader.ts";
-import { writeErofs, writeErofsFromDump } from "./writer.ts";
+import { planErofs, planErofsFromDump, writeErofs, writeErofsFromDump } from "./writer.ts";
 
 // Bytes are compared with the real tools in test/vectors/composefs and
 // test/integration/oracle-composefs.test.ts; here are the cases where C and Rust part
@@ -112,6 +112,27 @@ describe("where the dialects differ", () => {
     expect(Buffer.compare(c, rust)).not.toBe(0);
     expect(linesOf(c)).toEqual(linesOf(rust));
     expect(Buffer.compare(writeErofs(readErofs(c).root, C), c)).toBe(0);
+  });
+});
+
+describe("an image in pieces", () => {
+  // Several windows, with whole blocks of directories and of contents.
+  const lines = Array.from({ length: 9000 }, (_, index) => {
+    const content = index % 50 === 0 ? "c".repeat(4999) : "c";
+    return `/file-number-${index} ${content.length} 100644 1 0 0 0 0.${index} - ${content} -`;
+  });
+  const dump = Buffer.from(`${ROOT}${lines.join("\n")}\n`);
+
+  test.each([C, RUST])("has the bytes of the whole, %j", (format) => {
+    const whole = writeErofsFromDump(dump, {}, format);
+    expect(whole.length).toBeGreaterThan(1 << 20);
+    for (const plan of [planErofsFromDump(dump, {}, format), planErofs(parseDump(dump), format)]) {
+      const pieces: Buffer[] = [];
+      plan.write((piece) => pieces.push(Buffer.from(piece)));
+      expect(pieces.length).toBeGreaterThan(2);
+      expect(plan.sizeBytes).toBe(whole.length);
+      expect(Buffer.compare(Buffer.concat(pieces), whole)).toBe(0);
+    }
   });
 });
 

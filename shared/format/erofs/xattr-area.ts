@@ -1,107 +1,100 @@
 // xattrs in the image: per inode a filter, references into the shared area, then its own entries.
 
-import type { Sink } from "../../bytes/sink.ts";
+import { reserveInSink, type Sink } from "../../bytes/sink.ts";
 import { FormatError } from "../../error.ts";
-import { type Arrangement, xattrEntryBytes } from "./arrange.ts";
+import type { Arrangement } from "./arrange.ts";
 import type { ErofsFormat } from "./format.ts";
-import { BLOCK_BYTES, XattrEntry, XattrHeader } from "./layout.ts";
-import type { XattrTable } from "./xattr-table.ts";
+import { INODE_WORDS, INODE_XATTRS } from "./inode-table.ts";
+import { XattrHeader } from "./layout.ts";
+import { emitXattrEntry, nameOfPair, usesOf, xattrEntryWords } from "./xattr-table.ts";
 
-const HEADER_BYTES = XattrHeader.sizeBytes;
-const REFERENCE_BYTES = 4;
+const HEADER_WORDS = XattrHeader.sizeBytes / 4;
+const SHARED_COUNT_WORD = XattrHeader.offsets.sharedCount / 4;
 /** C refers to at most so many shared pairs and stores the rest with the inode. */
 const MAX_SHARED_C = 128;
 const MAX_SHARED = 255;
-const MAX_AREA_BYTES = (0xffff - 1) * 4 + HEADER_BYTES;
+const MAX_AREA_WORDS = 0xffff - 1 + HEADER_WORDS;
 
 function maxShared(format: ErofsFormat): number {
-  return format.dialect === "c" ? MAX_SHARED_C : Number.POSITIVE_INFINITY;
+  return format.dialect === "c" ? MAX_SHARED_C : 0x7fff_ffff;
 }
 
-/** Bytes between inode header and tail. */
-export function inodeXattrBytes(arrangement: Arrangement, inode: number): number {
-  const { table } = arrangement;
-  const count = table.xattrCount[inode]!;
-  if (count === 0) return 0;
+/** Words between inode header and tail. */
+export function inodeXattrWords({ table, format }: Arrangement, inode: number): number {
+  const run = table.inodes[inode * INODE_WORDS + INODE_XATTRS]!;
+  if (run === 0) return 0;
   const { xattrs } = table;
-  const start = table.xattrAt[inode]!;
-  const limit = maxShared(arrangement.format);
+  const { lists } = xattrs;
+  const limit = maxShared(format);
+  const end = run + lists[run]!;
   let shared = 0;
-  let sizeBytes = HEADER_BYTES;
-  for (let i = start; i < start + count; i++) {
-    const pair = xattrs.lists[i]!;
-    if (xattrs.uses[pair] !== 0 && shared < limit) {
+  let size = HEADER_WORDS;
+  for (let i = run + 1; i <= end; i++) {
+    const pair = lists[i]!;
+    if (usesOf(xattrs, pair) !== 0 && shared < limit) {
       shared += 1;
-      sizeBytes += REFERENCE_BYTES;
+      size += 1;
     } else {
-      sizeBytes += xattrEntryBytes(xattrs, pair);
+      size += xattrEntryWords(xattrs, pair);
     }
   }
-  if (shared > MAX_SHARED || sizeBytes > MAX_AREA_BYTES) {
+  if (shared > MAX_SHARED || size > MAX_AREA_WORDS) {
     throw new FormatError("limit", "A file has more extended attributes than an image can hold", {
       format: "erofs",
       field: "xattr",
     });
   }
-  return sizeBytes;
+  return size;
 }
 
-/** Writes the area at `at`; the room is reserved. */
+/**
+ * Writes an inode's area from word `to` on; the room is reserved. References count words from
+ * `sharedBase`.
+ */
 export function emitInodeXattrs(
-  state: Arrangement & { readonly inodesEnd: number },
+  { table, format }: Arrangement,
+  sharedBase: number,
   sink: Sink,
-  at: number,
+  to: number,
   inode: number,
 ): void {
-  const { table, format } = state;
   const { xattrs } = table;
-  const start = table.xattrAt[inode]!;
-  const end = start + table.xattrCount[inode]!;
+  const { lists } = xattrs;
+  const { words } = sink;
+  const run = table.inodes[inode * INODE_WORDS + INODE_XATTRS]!;
+  const end = run + lists[run]!;
   const limit = maxShared(format);
-  const base = format.version === 2 ? state.inodesEnd : state.inodesEnd % BLOCK_BYTES;
   let filter = 0;
   let shared = 0;
-  for (let i = start; i < end; i++) {
-    const pair = xattrs.lists[i]!;
-    filter |= xattrs.names[xattrs.nameOf[pair]!]!.filterBit;
-    if (xattrs.uses[pair] === 0 || shared === limit) continue;
-    const reference = (base + xattrs.uses[pair]! - 1) / 4;
-    sink.view.setUint32(at + HEADER_BYTES + shared * REFERENCE_BYTES, reference, true);
+  for (let i = run + 1; i <= end; i++) {
+    const pair = lists[i]!;
+    filter |= nameOfPair(xattrs, pair).filterBit;
+    const uses = usesOf(xattrs, pair);
+    if (uses === 0 || shared === limit) continue;
+    words[to + HEADER_WORDS + shared] = sharedBase + ((uses - 1) >>> 2);
     shared += 1;
   }
-  sink.view.setUint32(at + XattrHeader.offsets.nameFilter, ~filter, true);
-  sink.bytes[at + XattrHeader.offsets.sharedCount] = shared;
-  let entryAt = at + HEADER_BYTES + shared * REFERENCE_BYTES;
+  words[to] = ~filter;
+  words[to + SHARED_COUNT_WORD] = shared;
+  let at = to + HEADER_WORDS + shared;
   let referred = 0;
-  for (let i = start; i < end; i++) {
-    const pair = xattrs.lists[i]!;
-    if (xattrs.uses[pair] !== 0 && referred < shared) referred += 1;
-    else entryAt += encodeEntry(xattrs, pair, sink, entryAt);
+  for (let i = run + 1; i <= end; i++) {
+    const pair = lists[i]!;
+    if (referred < shared && usesOf(xattrs, pair) !== 0) referred += 1;
+    else at += emitXattrEntry(xattrs, pair, words, at);
   }
 }
 
 /** Writes the pairs that several inodes have. */
-export function emitSharedXattrs(arrangement: Arrangement, sink: Sink): void {
-  const { xattrs } = arrangement.table;
-  for (const pair of arrangement.sharedPairs) {
-    const at = sink.reserve(xattrEntryBytes(xattrs, pair));
-    if (!sink.counting) encodeEntry(xattrs, pair, sink, at);
+export function emitSharedXattrs({ table, sharedPairs }: Arrangement, sink: Sink): void {
+  const { xattrs } = table;
+  for (const pair of sharedPairs) {
+    const at = reserveInSink(sink, 4 * xattrEntryWords(xattrs, pair));
+    emitXattrEntry(xattrs, pair, sink.words, at / 4);
   }
 }
 
-function encodeEntry(xattrs: XattrTable, pair: number, sink: Sink, at: number): number {
-  const { suffix, prefixIndex } = xattrs.names[xattrs.nameOf[pair]!]!;
-  const length = xattrs.valueLength[pair]!;
-  const { bytes } = sink;
-  bytes[at + XattrEntry.offsets.nameLength] = suffix.length;
-  bytes[at + XattrEntry.offsets.nameIndex] = prefixIndex;
-  sink.view.setUint16(at + XattrEntry.offsets.valueSize, length, true);
-  const nameAt = at + XattrEntry.sizeBytes;
-  for (let i = 0; i < suffix.length; i++) bytes[nameAt + i] = suffix[i]!;
-  const values = xattrs.values.bytes;
-  const from = xattrs.valueAt[pair]!;
-  const to = nameAt + suffix.length;
-  if (length > 24) values.copy(bytes, to, from, from + length);
-  else for (let i = 0; i < length; i++) bytes[to + i] = values[from + i]!;
-  return xattrEntryBytes(xattrs, pair);
+/** Total of what `emitSharedXattrs` writes. */
+export function sharedXattrBytes({ table, sharedPairs }: Arrangement): number {
+  return sharedPairs.reduce((sum, pair) => sum + 4 * xattrEntryWords(table.xattrs, pair), 0);
 }

@@ -2,6 +2,7 @@
 
 import type { ByteString } from "../tree/node.ts";
 import { byteStringToBytes } from "../tree/node.ts";
+import { XattrEntry } from "./layout.ts";
 
 /** Index in this list = `e_name_index`. Matching is by prefix, also for the two ACL names. */
 export const XATTR_PREFIXES: readonly string[] = [
@@ -22,6 +23,9 @@ export interface XattrName {
   readonly suffix: Uint8Array;
   /** The bit this name clears in an inode's name filter. */
   readonly filterBit: number;
+  /** Start of a stored entry: header without the value's size, suffix; so many bytes, zero-padded. */
+  readonly head: Int32Array;
+  readonly headBytes: number;
 }
 
 /** `lustre.` has a prefix number only in version 2 images. */
@@ -36,7 +40,12 @@ export function splitXattrName(full: ByteString, useLustre: boolean): XattrName 
   }
   const suffix = byteStringToBytes(full.slice(XATTR_PREFIXES[prefixIndex]!.length));
   const hash = Bun.hash.xxHash32(suffix, (FILTER_SEED + prefixIndex) >>> 0);
-  return { full, prefixIndex, suffix, filterBit: 1 << (hash & 31) };
+  const headBytes = XattrEntry.sizeBytes + suffix.length;
+  const head = new Int32Array((headBytes + 3) >> 2);
+  const bytes = new Uint8Array(head.buffer);
+  XattrEntry.encodeInto(bytes, 0, { nameLength: suffix.length, nameIndex: prefixIndex });
+  bytes.set(suffix, XattrEntry.sizeBytes);
+  return { full, prefixIndex, suffix, filterBit: 1 << (hash & 31), head, headBytes };
 }
 
 const OVERLAY = "trusted.overlay.";

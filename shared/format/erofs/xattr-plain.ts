@@ -3,7 +3,7 @@
 import { NO_XATTRS, type Xattrs } from "../tree/node.ts";
 import { METACOPY, REDIRECT } from "./backing.ts";
 import { imageError } from "./image.ts";
-import type { XattrPair } from "./xattr-reader.ts";
+import { valueBytes, type XattrPair } from "./xattr-reader.ts";
 
 const OVERLAY = "trusted.overlay.";
 const ESCAPED = "trusted.overlay.overlay.";
@@ -18,11 +18,11 @@ export function plainPairs(
   if (!pairs.some(({ name }) => name.startsWith(OVERLAY))) return pairs;
   const plain: XattrPair[] = [];
   for (const pair of pairs) {
-    const { name, value } = pair;
+    const { name, value, image, at } = pair;
     if (!name.startsWith(OVERLAY)) {
       plain.push(pair);
     } else if (name.startsWith(ESCAPED)) {
-      plain.push({ name: OVERLAY + name.slice(ESCAPED.length), value });
+      plain.push({ name: OVERLAY + name.slice(ESCAPED.length), value, image, at });
     } else if (!isOwn(name, kind)) {
       throw imageError("bad-value", `Xattr "${name}" is not allowed here`, offset);
     }
@@ -50,11 +50,12 @@ export function toXattrs(
   const cached = pairs.length === 1 ? cache.get(first) : undefined;
   if (cached !== undefined) return cached;
   const xattrs = new Map<string, Uint8Array>();
-  for (const { name, value } of pairs) {
+  for (const pair of pairs) {
+    const { name } = pair;
     if (!mayRepeat && xattrs.has(name)) {
       throw imageError("bad-value", `Xattr "${name}" is there twice`, offset);
     }
-    xattrs.set(name, value);
+    xattrs.set(name, valueBytes(pair));
   }
   if (pairs.length === 1) cache.set(first, xattrs);
   return xattrs;

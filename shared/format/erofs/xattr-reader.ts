@@ -1,14 +1,21 @@
 // xattrs of an on-disk inode as (name, value) pairs, its own first, then the shared ones.
 
-import { type ByteString, bytesToByteString } from "../tree/node.ts";
+import type { ByteString } from "../tree/node.ts";
 import { claim, type ErofsImage, imageError, type RawInode } from "./image.ts";
 import { XattrEntry, XattrHeader } from "./layout.ts";
 import { XATTR_PREFIXES } from "./xattr-name.ts";
 
 export interface XattrPair {
   readonly name: ByteString;
-  /** A view of the image. */
-  readonly value: Uint8Array;
+  readonly value: ByteString;
+  /** The image, and where the value is in it. */
+  readonly image: Uint8Array;
+  readonly at: number;
+}
+
+/** A view: a value that many files share exists once, however large it is. */
+export function valueBytes({ image, at, value }: XattrPair): Uint8Array {
+  return image.subarray(at, at + value.length);
 }
 
 /** Shared pairs by offset: read and claimed once, one object for all inodes. */
@@ -59,16 +66,17 @@ function entryEndAt(image: ErofsImage, at: number, limit: number): number {
 }
 
 function decodeEntry(image: ErofsImage, at: number): XattrPair {
-  const { bytes, view } = image;
+  const { bytes, text, view } = image;
   const nameLength = bytes[at + XattrEntry.offsets.nameLength]!;
   const prefix = XATTR_PREFIXES[bytes[at + XattrEntry.offsets.nameIndex]!];
   if (prefix === undefined) throw imageError("unsupported", "Unknown xattr prefix", at);
   const nameAt = at + XattrEntry.sizeBytes;
   const valueAt = nameAt + nameLength;
-  const name = prefix + bytesToByteString(bytes.subarray(nameAt, valueAt));
+  const name = prefix + text.toString("latin1", nameAt, valueAt);
   if (name.length === 0 || name.length > 255 || name.includes("\0")) {
     throw imageError("bad-value", "Xattr name is not 1 to 255 bytes without NUL", at);
   }
-  const valueBytes = view.getUint16(at + XattrEntry.offsets.valueSize, true);
-  return { name, value: bytes.subarray(valueAt, valueAt + valueBytes) };
+  const valueEnd = valueAt + view.getUint16(at + XattrEntry.offsets.valueSize, true);
+  const value = text.toString("latin1", valueAt, valueEnd);
+  return { name, value, image: bytes, at: valueAt };
 }

@@ -17,11 +17,15 @@ const configSchema = z.looseObject({
 });
 export type ImageConfig = z.infer<typeof configSchema>;
 
-/** FormatError when malformed or when it does not describe `layerCount` layers. */
-export function parseImageConfig(bytes: Uint8Array, layerCount: number, what: string): ImageConfig {
+/** FormatError when malformed or when it does not describe `layerCount` layers; null: any number. */
+export function parseImageConfig(
+  bytes: Uint8Array,
+  layerCount: number | null,
+  what: string,
+): ImageConfig {
   const config = parseJson(configSchema, bytes, what);
   const count = config.rootfs.diff_ids.length;
-  if (count !== layerCount) {
+  if (layerCount !== null && count !== layerCount) {
     throw new FormatError("bad-value", `${what} lists ${count} layers, the manifest ${layerCount}`);
   }
   return config;

@@ -4,17 +4,27 @@
 // Lines come parents first, the root before all; hard links may point forward and are resolved at
 // the end.
 
-import { type DumpOptions, lineError } from "./dump-field.ts";
-import { type DumpLine, readDumpLines } from "./dump-line.ts";
+import {
+  addDirectory,
+  createDumpDirectories,
+  type DumpDirectories,
+  findDirectory,
+} from "./dump-directories.ts";
+import { type ByteSpan, type DumpOptions, lineError, spanText } from "./dump-field.ts";
+import { readDumpLines } from "./dump-line.ts";
+import type { DumpLine } from "./dump-record.ts";
 import { type ByteString, fromByteString, S_IFDIR, S_IFMT } from "./node.ts";
 
-/** D stands for a directory, L for anything else. The lines are reused: keep nothing of them. */
+/**
+ * D stands for a directory, L for anything else. Lines and the names from them are used again for the next
+ * line: keep nothing of them.
+ */
 export interface DumpTarget<D, L> {
   readonly addRoot: (line: DumpLine) => D;
-  readonly addDirectory: (parent: D, name: ByteString, line: DumpLine) => D;
-  readonly addLeaf: (parent: D, name: ByteString, line: DumpLine) => void;
+  readonly addDirectory: (parent: D, name: ByteSpan, line: DumpLine) => D;
+  readonly addLeaf: (parent: D, name: ByteSpan, line: DumpLine) => void;
   /** False when the target finds duplicates itself. */
-  readonly hasEntry: (parent: D, name: ByteString) => boolean;
+  readonly hasEntry: (parent: D, name: ByteSpan) => boolean;
   /** What the name stands for, links that were added included. */
   readonly findLeaf: (parent: D, name: ByteString) => L | "directory" | null;
   /** Another name for `leaf`, whose first line said `home`. */
@@ -34,8 +44,9 @@ interface PendingLink<D> extends DumpPlace<D> {
 interface Building<D, L> {
   readonly target: DumpTarget<D, L>;
   readonly dialect: "c" | "rust";
-  /** By path without trailing slash; the root is "". */
-  readonly directories: Map<ByteString, D>;
+  readonly directories: DumpDirectories<D>;
+  /** The name in the path of the line at hand. */
+  readonly name: ByteSpan;
   /** By path. */
   readonly links: Map<ByteString, PendingLink<D>>;
 }
@@ -51,52 +62,93 @@ export function buildFromDump<D, L>(
   const b: Building<D, L> = {
     target,
     dialect: options.dialect ?? "c",
-    directories: new Map(),
+    directories: createDumpDirectories(),
+    name: { bytes: Buffer.alloc(0), start: 0, end: 0 },
     links: new Map(),
   };
   readDumpLines(text, options, (line) => addLine(b, line));
-  if (b.directories.size === 0) throw lineError(1, "PATH", "Dump is empty", "truncated");
+  if (b.directories.byPath.size === 0) throw lineError(1, "PATH", "Dump is empty", "truncated");
   resolveLinks(b);
 }
 
 function addLine<D, L>(b: Building<D, L>, line: DumpLine): void {
-  const { directories, target } = b;
-  const path = normalizePath(b, line);
+  const { directories, target, name } = b;
+  const slash = findName(b, line);
+  const { bytes, start, end } = line.path;
   const isDirectory = (line.mode & S_IFMT) === S_IFDIR;
-  if (directories.size === 0) {
-    if (path !== "") throw lineError(line.number, "PATH", "First line is not the root");
+  if (directories.byPath.size === 0) {
+    if (start !== end) throw lineError(line.number, "PATH", "First line is not the root");
     if (!isDirectory) throw lineError(line.number, "MODE", "Root is not a directory");
-    directories.set("", target.addRoot(line));
+    addDirectory(directories, bytes, start, end, target.addRoot(line));
     return;
   }
-  if (path === "") throw lineError(line.number, "PATH", "Root appears twice");
-  const slash = path.lastIndexOf("/");
-  const name = path.slice(slash + 1);
-  const parent = directories.get(path.slice(0, slash));
-  if (parent === undefined) throw pathError(line, path, "has no parent directory so far");
-  if (name.length > MAX_NAME_BYTES) throw pathError(line, path, "has a name over 255 bytes");
-  if (name === "." || name === "..") throw pathError(line, path, "has a reserved name");
-  if (target.hasEntry(parent, name) || (b.links.size > 0 && b.links.has(path))) {
-    throw pathError(line, path, "appears twice");
-  }
-  if (line.isLink) addLink(b, line, path, { directory: parent, name });
-  else if (isDirectory) directories.set(path, target.addDirectory(parent, name, line));
-  else target.addLeaf(parent, name, line);
+  if (start === end) throw lineError(line.number, "PATH", "Root appears twice");
+  name.bytes = bytes;
+  name.start = slash + 1;
+  name.end = end;
+  const parent = findDirectory(directories, bytes, start, slash);
+  if (parent === undefined) throw pathError(line, "has no parent directory so far");
+  checkName(b, line, parent);
+  if (line.isLink) addLink(b, line, { directory: parent, name: spanText(name) });
+  else if (isDirectory) {
+    addDirectory(directories, bytes, start, end, target.addDirectory(parent, name, line));
+  } else target.addLeaf(parent, name, line);
 }
 
-function pathError(line: DumpLine, path: ByteString, message: string) {
-  return lineError(line.number, "PATH", `"${fromByteString(path)}" ${message}`);
+const SLASH = 0x2f;
+const DOT = 0x2e;
+
+function checkName<D, L>(b: Building<D, L>, line: DumpLine, parent: D): void {
+  const { bytes, start, end } = b.name;
+  const length = end - start;
+  if (length > MAX_NAME_BYTES) throw pathError(line, "has a name over 255 bytes");
+  if (length <= 2 && bytes[start] === DOT && bytes[end - 1] === DOT) {
+    throw pathError(line, "has a reserved name");
+  }
+  if (b.target.hasEntry(parent, b.name)) throw pathError(line, "appears twice");
+  if (b.links.size > 0 && b.links.has(spanText(line.path))) throw pathError(line, "appears twice");
 }
 
-/** "/a/b" for everything below the root, "" for the root itself. */
-function normalizePath<D, L>(b: Building<D, L>, line: DumpLine): ByteString {
-  let { path } = line;
-  if (path === "/") return "";
-  if (b.dialect === "c" && path !== "") path = collapseSlashes(path);
-  if (!path.startsWith("/") || path.endsWith("/") || path.includes("//")) {
-    throw pathError(line, line.path, "is not a file's path");
+function pathError(line: DumpLine, message: string) {
+  return lineError(line.number, "PATH", `"${fromByteString(spanText(line.path))}" ${message}`);
+}
+
+/**
+ * Position of the slash before the name. The path becomes "/a/b" for everything below the root and ""
+ * for the root itself.
+ */
+function findName<D, L>(b: Building<D, L>, { path, number }: DumpLine): number {
+  if (path.end - path.start === 1 && path.bytes[path.start] === SLASH) {
+    path.end = path.start;
+    return path.start;
   }
-  return path;
+  const slash = lastSlash(path);
+  if (slash >= 0) return slash;
+  const text = spanText(path);
+  if (b.dialect === "c") setText(path, collapseSlashes(text));
+  const found = lastSlash(path);
+  if (found < 0) {
+    throw lineError(number, "PATH", `"${fromByteString(text)}" is not a file's path`);
+  }
+  return found;
+}
+
+/** -1 when the path does not begin with a slash, ends with one, or has two in a row. */
+function lastSlash({ bytes, start, end }: ByteSpan): number {
+  let slash = start;
+  if (bytes[start] !== SLASH) return -1;
+  for (let at = start + 1; at < end; at++) {
+    if (bytes[at] !== SLASH) continue;
+    if (slash === at - 1) return -1;
+    slash = at;
+  }
+  return slash === end - 1 ? -1 : slash;
+}
+
+function setText(span: ByteSpan, text: ByteString): void {
+  span.bytes = Buffer.from(text, "latin1");
+  span.start = 0;
+  span.end = span.bytes.length;
 }
 
 /** C skips runs of slashes and does not miss the first one. */
@@ -105,15 +157,11 @@ function collapseSlashes(path: ByteString): ByteString {
   return absolute.includes("//") ? absolute.replace(/\/+/g, "/") : absolute;
 }
 
-function addLink<D, L>(
-  b: Building<D, L>,
-  line: DumpLine,
-  path: ByteString,
-  place: DumpPlace<D>,
-): void {
-  if (line.payload === "") throw lineError(line.number, "PAYLOAD", "Hard link has no target");
-  const target = collapseSlashes(line.payload).replace(/(.)\/$/, "$1");
-  b.links.set(path, { ...place, line: line.number, target });
+function addLink<D, L>(b: Building<D, L>, line: DumpLine, place: DumpPlace<D>): void {
+  const payload = spanText(line.payload);
+  if (payload === "") throw lineError(line.number, "PAYLOAD", "Hard link has no target");
+  const target = collapseSlashes(payload).replace(/(.)\/$/, "$1");
+  b.links.set(spanText(line.path), { ...place, line: line.number, target });
 }
 
 /** A link to a link means what that one means. */
@@ -145,7 +193,7 @@ function resolveLinks<D, L>(b: Building<D, L>): void {
 
 function placeOf<D, L>(b: Building<D, L>, path: ByteString, link: PendingLink<D>): DumpPlace<D> {
   const slash = path.lastIndexOf("/");
-  const directory = b.directories.get(path.slice(0, slash));
+  const directory = b.directories.byPath.get(path.slice(0, slash));
   if (directory === undefined || path === "/") throw missingTarget(link);
   return { directory, name: path.slice(slash + 1) };
 }

@@ -38,6 +38,13 @@ const MAX_U64 = 0xffff_ffff_ffff_ffffn;
 /** The largest file that fits a chunk index: 1024 chunks of 2^43 bytes. */
 const MAX_SIZE = 2n ** 53n;
 
+/** `bytes[start..end]`, in memory that is used again for the next line. */
+export interface ByteSpan {
+  bytes: Buffer;
+  start: number;
+  end: number;
+}
+
 /** One line's fields as positions in `text`; reused for the next line. */
 export interface FieldReader {
   text: Buffer;
@@ -92,7 +99,9 @@ export function splitLine(reader: FieldReader, from: number): void {
   let at = from;
   while (field < DUMP_FIELDS.length) {
     const code = at < length ? text[at]! : NEWLINE;
-    if (code === SPACE || code === NEWLINE) {
+    if (code > SPACE) {
+      if (code === BACKSLASH) hasEscape = 1;
+    } else if (code === SPACE || code === NEWLINE) {
       starts[field] = start;
       ends[field] = at;
       escaped[field] = hasEscape;
@@ -100,8 +109,6 @@ export function splitLine(reader: FieldReader, from: number): void {
       start = at + 1;
       hasEscape = 0;
       if (code === NEWLINE) break;
-    } else if (code === BACKSLASH) {
-      hasEscape = 1;
     } else if (code === 0) {
       throw lineError(reader.line, DUMP_FIELDS[field]!, "Line has a NUL byte");
     }
@@ -119,7 +126,32 @@ export function fieldLength(reader: FieldReader, field: DumpField): number {
 
 /** True when the field is "-", which means unset. */
 export function isDash(reader: FieldReader, field: DumpField): boolean {
-  return fieldLength(reader, field) === 1 && reader.text[reader.starts[field]!] === DASH;
+  const { text, starts, ends } = reader;
+  const start = starts[field]!;
+  return field < reader.fieldCount && ends[field]! - start === 1 && text[start] === DASH;
+}
+
+/** The field's bytes without escapes; empty when missing. */
+export function readSpan(reader: FieldReader, field: DumpField, span: ByteSpan): void {
+  span.bytes = reader.text;
+  span.start = 0;
+  span.end = 0;
+  if (field >= reader.fieldCount) return;
+  const { rust, starts, ends, escaped } = reader;
+  span.start = starts[field]!;
+  span.end = ends[field]!;
+  if (escaped[field] === 0) return;
+  const name = DUMP_FIELDS[field]!;
+  span.bytes = unescapeField(reader, name, span.start, span.end);
+  const nul = span.bytes.indexOf(0);
+  // An escaped NUL ends C's strings.
+  if (nul !== -1 && rust) throw lineError(reader.line, name, "Text has a NUL byte");
+  span.start = 0;
+  span.end = nul === -1 ? span.bytes.length : nul;
+}
+
+export function spanText({ bytes, start, end }: ByteSpan): ByteString {
+  return bytes.toString("latin1", start, end);
 }
 
 /** The field's text without escapes; empty when missing. */
@@ -235,15 +267,28 @@ function shortEscape(code: number | undefined): number {
   }
 }
 
-/** The byte that two hex digits of either case stand for, or -1. */
-export function hexByte(raw: Buffer, at: number): number {
-  const high = hexDigit(raw[at] ?? 0);
-  const low = hexDigit(raw[at + 1] ?? 0);
-  return high < 0 || low < 0 ? -1 : high * 16 + low;
+/** By ASCII code: what a hex digit of either case stands for, 16 for everything else. */
+const HEX_VALUES = Uint8Array.from({ length: 256 }, (_, code) => {
+  const value = Number.parseInt(String.fromCharCode(code), 16);
+  return Number.isNaN(value) ? 16 : value;
+});
+
+/** The byte that two hex digits stand for, or -1. */
+function hexByte(raw: Buffer, at: number): number {
+  const high = HEX_VALUES[raw[at] ?? 0]!;
+  const low = HEX_VALUES[raw[at + 1] ?? 0]!;
+  return (high | low) < 16 ? high * 16 + low : -1;
 }
 
-function hexDigit(code: number): number {
-  if (code >= 0x30 && code <= 0x39) return code - 0x30;
-  const lower = code | 0x20;
-  return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1;
+/** Fills `out` from twice as many digits; false when one is none. */
+export function readHex(text: Buffer, from: number, out: Uint8Array): boolean {
+  const { length } = out;
+  let seen = 0;
+  for (let i = 0; i < length; i++) {
+    const high = HEX_VALUES[text[from + 2 * i]!]!;
+    const low = HEX_VALUES[text[from + 2 * i + 1]!]!;
+    seen |= high | low;
+    out[i] = high * 16 + low;
+  }
+  return seen < 16;
 }

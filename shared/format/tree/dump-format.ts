@@ -34,11 +34,35 @@ export function* formatDump(
   root: DirectoryNode,
   options: DumpFormatOptions = {},
 ): Generator<string> {
-  const rust = options.dialect === "rust";
+  yield* directoryLines(createFormatting(root, options), "", root);
+}
+
+/** Lines of `node` and what is below it, as `path`. Link numbers are those of the whole tree. */
+export function* formatDumpOf(
+  node: TreeNode,
+  path: ByteString,
+  root: DirectoryNode,
+  options: DumpFormatOptions = {},
+): Generator<string> {
+  const formatting = createFormatting(root, options);
+  if (node.kind === "directory") yield* directoryLines(formatting, path, node);
+  else yield leafLine(formatting, path, node);
+}
+
+function createFormatting(root: DirectoryNode, { dialect }: DumpFormatOptions): Formatting {
+  const rust = dialect === "rust";
   const formatting: Formatting = { rust, leaves: new Map(), names: new Map() };
   if (rust) countNames(root, formatting.names);
-  yield directoryLine(formatting, "/", root);
-  const stack = [{ path: "", directory: root, names: sortedNames(root), next: 0 }];
+  return formatting;
+}
+
+function* directoryLines(
+  formatting: Formatting,
+  start: ByteString,
+  root: DirectoryNode,
+): Generator<string> {
+  yield directoryLine(formatting, start === "" ? "/" : start, root);
+  const stack = [{ path: start, directory: root, names: sortedNames(root), next: 0 }];
   for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
     const name = top.names[top.next++];
     if (name === undefined) {
@@ -156,7 +180,8 @@ function escapeByte(char: string): string {
   return SHORT[char] ?? `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`;
 }
 
-function escapeField(text: ByteString): string {
+/** A field of a line; "-" when it is empty. */
+export function escapeField(text: ByteString): string {
   if (text === "") return "-";
   if (text === "-") return "\\x2d";
   return text.replace(/[^\x21-\x5b\x5d-\x7e]/g, escapeByte);

@@ -32,6 +32,7 @@ describe("one line in C's dialect", () => {
     ["no leading slash", "a 0 100644 1 0 0 0 0.0 - - -", {}],
     ["repeated slashes", "//a 0 100644 1 0 0 0 0.0 - - -", {}],
     ["plus and leading zero", "/a +0 0100644 +7 0 0 0 0.0 - - -", { nlink: 7, mode: 0o100644 }],
+    ["mode cut to 16 bits", "/a 0 20700644 1 0 0 0 0.0 - - -", { mode: 0o100644 }],
     ["minus one as uid", "/a 0 100644 1 -1 0 0 0.0 - - -", { uid: 0xffff_ffff }],
     ["uid cut to 32 bits", "/a 0 100644 1 4294967297 0 0 0.0 - - -", { uid: 1 }],
     ["negative time", "/a 0 100644 1 0 0 0 -5.3 - - -", { mtimeSec: -5, mtimeNsec: 3 }],
@@ -87,9 +88,15 @@ describe("one line in C's dialect", () => {
     ["/a 9007199254740993 100644 1 0 0 0 0.0 - - -", 2, "SIZE"],
     ["/a 3 100644 1 0 0 0 0.0 - ab -", 2, "SIZE"],
     ["/a 5 100644 1 0 0 0 0.0 -  -", 2, "SIZE"],
+    ["/a 4 40755 1 0 0 0 0.0 - abc -", 2, "SIZE"],
+    ["/a 4 40755 1 0 0 0 0.0 -", 2, "SIZE"],
+    ["/a 4 10644 1 0 0 0 0.0 - \\x4 -", 2, "CONTENT"],
+    ["/a 0 120777 1 0 0 0 0.0 b - \\q", 2, "DIGEST"],
+    [`/a 0 40755 1 0 0 0 0.0 ${"t".repeat(4096)} - -`, 2, "PAYLOAD"],
     ["/a 0 644 1 0 0 0 0.0 - - -", 2, "MODE"],
     ["/a 0 30644 1 0 0 0 0.0 - - -", 2, "MODE"],
     ["/a 0 100648 1 0 0 0 0.0 - - -", 2, "MODE"],
+    ["/a 0 2000000000000000100644 1 0 0 0 0.0 - - -", 2, "MODE"],
     ["/a 0 100644 1 0 0 0 5 - - -", 2, "MTIME"],
     ["/a 0 100644 1 0 0 0", 2, "MTIME"],
     ["/a 0 120777 1 0 0 0 0.0 - - -", 2, "PAYLOAD"],
@@ -178,6 +185,7 @@ describe("strict mode and Rust's dialect", () => {
     [rust, "/a 0 100644 1 0 0 77 0.0 - - -", "RDEV"],
     [rust, "//a 0 100644 1 0 0 0 0.0 - - -", "PATH"],
     [rust, "/a\\x00b 0 100644 1 0 0 0 0.0 - - -", "PATH"],
+    [rust, "/a 0 300644 1 0 0 0 0.0 - - -", "MODE"],
     [rust, "/a 0 100644 1 -1 0 0 0.0 - - -", "UID"],
     [rust, "/a 0 100644 1 4294967296 0 0 0.0 - - -", "UID"],
     [rust, "/a 0 100644 1 0 0 0 -5.3 - - -", "MTIME"],
@@ -187,6 +195,13 @@ describe("strict mode and Rust's dialect", () => {
   ])("%j refuses %j", (options, line, field) => {
     expect(errorOf(() => parse(line, options)).context).toMatchObject({ line: 2, field });
   });
+});
+
+test("an object of no bytes is an empty file to C and an object to Rust", () => {
+  const line = `/a 0 100644 1 0 0 0 0.0 58/1b - ${DIGEST}`;
+  expect(parseOne(line)).toMatchObject({ content: { kind: "inline" } });
+  const content = { kind: "external", sizeBytes: 0, digest: DIGEST };
+  expect(parseOne(line, { dialect: "rust" })).toMatchObject({ content });
 });
 
 describe("formatDump", () => {

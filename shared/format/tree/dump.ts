@@ -3,8 +3,8 @@
 
 import { toHex } from "../../bytes/hex.ts";
 import { buildFromDump, type DumpTarget } from "./dump-build.ts";
-import type { DumpOptions } from "./dump-field.ts";
-import type { DumpLine } from "./dump-line.ts";
+import { type DumpOptions, spanText } from "./dump-field.ts";
+import type { DumpLine } from "./dump-record.ts";
 import {
   type DirectoryNode,
   type FileContent,
@@ -25,11 +25,11 @@ export function parseDump(
     addRoot: (line) => (root = makeDirectory(line)),
     addDirectory(parent, name, line) {
       const node = makeDirectory(line);
-      parent.entries.set(name, node);
+      parent.entries.set(spanText(name), node);
       return node;
     },
-    addLeaf: (parent, name, line) => parent.entries.set(name, makeLeaf(line)),
-    hasEntry: (parent, name) => parent.entries.has(name),
+    addLeaf: (parent, name, line) => parent.entries.set(spanText(name), makeLeaf(line)),
+    hasEntry: (parent, name) => parent.entries.has(spanText(name)),
     findLeaf(parent, name) {
       const node = parent.entries.get(name) ?? null;
       return node?.kind === "directory" ? "directory" : node;
@@ -58,18 +58,22 @@ function makeLeaf(line: DumpLine): Leaf {
     return { kind: "file", ...metadata(line), nlink, content: makeContent(line) };
   }
   if (type === S_IFLNK) {
-    return { kind: "symlink", ...metadata(line), nlink, target: line.payload };
+    return { kind: "symlink", ...metadata(line), nlink, target: spanText(line.payload) };
   }
   const large = line.size > 0xffff_ffff && { statesLargeSize: true as const };
   return { kind: "special", ...metadata(line), nlink, rdev: line.rdev, ...large };
 }
 
 function makeContent({ content, size, digest, payload }: DumpLine): FileContent {
-  if (content !== null) return { kind: "inline", bytes: content };
+  if (content !== null) {
+    const bytes = Uint8Array.from(content.bytes.subarray(content.start, content.end));
+    return { kind: "inline", bytes };
+  }
+  const path = spanText(payload);
   return {
     kind: "external",
     sizeBytes: size,
     ...(digest === null ? {} : { digest: toHex(digest) }),
-    ...(payload === "" ? {} : { payload }),
+    ...(path === "" ? {} : { payload: path }),
   };
 }

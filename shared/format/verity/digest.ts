@@ -8,14 +8,14 @@ import { bytes, constant, struct, u8, u64n, zeros } from "../../bytes/layout.ts"
 
 export type VerityAlgorithm = "sha256" | "sha512";
 
-const BLOCK_BYTES = 4096;
+export const BLOCK_BYTES = 4096;
 const LOG_BLOCK_BYTES = 12;
 const HASH_BYTES = { sha256: 32, sha512: 64 } as const;
 const ALGORITHM_ID = { sha256: 1, sha512: 2 } as const;
 /** Bun's own: as fast as node:crypto, which would cost prepare-root half its start-up time to load. */
-const HASHES = { sha256: Bun.SHA256, sha512: Bun.SHA512 } as const;
+export const HASHES = { sha256: Bun.SHA256, sha512: Bun.SHA512 } as const;
 
-const FsverityDescriptor = struct("fsverity_descriptor", 256, {
+export const FsverityDescriptor = struct("fsverity_descriptor", 256, {
   version: constant(u8, 1),
   hashAlgorithm: u8,
   logBlockSize: constant(u8, LOG_BLOCK_BYTES),
@@ -72,6 +72,18 @@ export class VerityHasher {
     return this;
   }
 
+  /**
+   * Instead of `update`, for files of more than one block of hashes: the next `sizeBytes` bytes by the
+   * hashes of their blocks of hashes (see blocks.ts).
+   */
+  addRange(sizeBytes: number, hashes: Uint8Array): void {
+    this.#sizeBytes += sizeBytes;
+    this.#levels[0] ??= { block: this.#pending, usedBytes: 0, blocks: 0 };
+    for (let at = 0, step = HASH_BYTES[this.algorithm]; at < hashes.length; at += step) {
+      this.#put(1, hashes.subarray(at, at + step));
+    }
+  }
+
   digestHex(): string {
     const rootHash = new Uint8Array(64);
     if (this.#sizeBytes > 0) rootHash.set(this.#finishTree());
@@ -84,16 +96,21 @@ export class VerityHasher {
   }
 
   #addHash(level: number, block: Uint8Array): void {
-    let target = this.#levels[level];
-    if (target === undefined) {
-      target = { block: new Uint8Array(BLOCK_BYTES), usedBytes: 0, blocks: 0 };
-      this.#levels.push(target);
-    } else if (target.usedBytes === BLOCK_BYTES) {
+    this.#put(level, HASHES[this.algorithm].hash(block) as Uint8Array);
+  }
+
+  #put(level: number, hash: Uint8Array): void {
+    const target = (this.#levels[level] ??= {
+      block: new Uint8Array(BLOCK_BYTES),
+      usedBytes: 0,
+      blocks: 0,
+    });
+    if (target.usedBytes === BLOCK_BYTES) {
       this.#addHash(level + 1, target.block);
       target.usedBytes = 0;
     }
-    target.block.set(HASHES[this.algorithm].hash(block) as Uint8Array, target.usedBytes);
-    target.usedBytes += HASH_BYTES[this.algorithm];
+    target.block.set(hash, target.usedBytes);
+    target.usedBytes += hash.length;
     target.blocks += 1;
   }
 
@@ -105,7 +122,7 @@ export class VerityHasher {
       const { block, usedBytes, blocks } = this.#levels[level]!;
       // A single hash at this level is the root: its block was the whole level below.
       if (blocks === 1) return block.subarray(0, usedBytes);
-      this.#addHash(level + 1, block.fill(0, usedBytes));
+      if (blocks > 0) this.#addHash(level + 1, block.fill(0, usedBytes));
     }
   }
 }
