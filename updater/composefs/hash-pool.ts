@@ -26,7 +26,7 @@ import {
 import { createTaskRunner, runTask, type TaskRunner } from "./hash-task.ts";
 
 /** What a thread costs to start, as bytes to hash; and what any file costs beside its content. */
-const HELPER_COST_BYTES = 8 << 20;
+const HELPER_COST_BYTES = 4 << 20;
 const FILE_COST_BYTES = 16 << 10;
 /** Enough work to wake a helper for. */
 const WAKING_COST_BYTES = 256 << 10;
