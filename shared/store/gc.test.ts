@@ -349,7 +349,9 @@ describe("locks between processes", () => {
     `;
     const removed = await Promise.all(
       [1, 2, 3].map(async () => {
-        const child = spawn(process.execPath, ["-e", script], { stdio: ["ignore", "pipe", "inherit"] });
+        const child = spawn(process.execPath, ["-e", script], {
+          stdio: ["ignore", "pipe", "inherit"],
+        });
         let output = "";
         child.stdout.on("data", (data) => {
           output += data;

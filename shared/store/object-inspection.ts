@@ -100,6 +100,21 @@ export function hasObject(repo: Repository, digest: string): boolean {
   }
 }
 
+/** Runs a read; what a disk or a stranger did to the file becomes an IntegrityError that names it. */
+export function explainDamage<T>(repo: Repository, digest: string, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    if (!isErrno(cause, ...DAMAGE)) throw cause;
+    throw new IntegrityError(
+      "digest-mismatch",
+      `Object "${digest}" in "${repo.path}" is damaged`,
+      { digest },
+      { cause },
+    );
+  }
+}
+
 export function mismatch(repo: Repository, digest: string, found: string): IntegrityError {
   return new IntegrityError(
     "digest-mismatch",

@@ -9,6 +9,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -182,6 +183,18 @@ describe("reading", () => {
       }
     },
   );
+
+  it("says that it is damaged when it cannot be opened as a file", () => {
+    const digest = storeObject(repo, bytes("content"));
+    rmSync(file(digest));
+    symlinkSync("elsewhere", file(digest));
+    for (const read of [() => openObject(repo, digest), () => readObject(repo, digest, 100)]) {
+      expect(read).toThrow(expect.objectContaining({ kind: "integrity", code: "digest-mismatch" }));
+    }
+    expect(hasObject(repo, digest)).toBe(false);
+    expect(storeObject(repo, bytes("content"))).toBe(digest);
+    expect(readFileSync(file(digest), "utf8")).toBe("content");
+  });
 
   it("is not held up by something that is no file", () => {
     const digest = "cd".repeat(32);

@@ -16,6 +16,7 @@ import { createTemporary, explainFull, publishFile, type StoreOptions } from "./
 import {
   BUFFER_BYTES,
   checkMeasured,
+  explainDamage,
   hashFile,
   isGoodObject,
   measure,
@@ -150,7 +151,7 @@ export type { ObjectWriter };
  * IntegrityError("missing-object" | "verity-missing" | "digest-mismatch").
  */
 export function openObject(repo: Repository, digest: string): Fd {
-  return openChecked(repo, digest).fd;
+  return explainDamage(repo, digest, () => openChecked(repo, digest).fd);
 }
 
 function openChecked(repo: Repository, digest: string): { fd: Fd; hasVerity: boolean } {
@@ -172,6 +173,10 @@ function openChecked(repo: Repository, digest: string): { fd: Fd; hasVerity: boo
 
 /** The whole content, always checked against the digest; FormatError("limit") beyond `limitBytes`. */
 export function readObject(repo: Repository, digest: string, limitBytes: number): Uint8Array {
+  return explainDamage(repo, digest, () => readChecked(repo, digest, limitBytes));
+}
+
+function readChecked(repo: Repository, digest: string, limitBytes: number): Uint8Array {
   const { fd, hasVerity } = openChecked(repo, digest);
   using _ = fd;
   const bytes = readAll(fd, limitBytes);

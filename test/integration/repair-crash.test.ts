@@ -98,7 +98,7 @@ test("the machine stops at every system call", async () => {
     count = machine.calls;
     expect(result.remaining).toEqual([]);
     expect(new Set(result.steps.map(({ step }) => step.kind))).toEqual(
-      new Set(["fetch-documents", "fetch-layer", "build-image"]),
+      new Set(["fetch-documents", "build-image"]),
     );
     // Streams that were written again leave their first version to the collector.
     collectGarbage(repo, { roots: [scenario.deploymentId], dryRun: false });

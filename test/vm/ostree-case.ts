@@ -77,7 +77,7 @@ export type StartedFacts = {
   readonly writable: string;
   /** ostree's units that ran. */
   readonly units: string;
-  /** Records of the deployment in the journal. */
+  /** Fields of the journal's records of the deployment; the real program writes two. */
   readonly records: string;
 };
 
@@ -89,7 +89,8 @@ export async function readStartedFacts(machine: Machine): Promise<StartedFacts> 
   return {
     state,
     status: await must("ostree admin status"),
-    mounts: lines(await must(MOUNTS)),
+    // Sorted: systemd mounts /boot and /var at the same time.
+    mounts: lines(await must(MOUNTS)).toSorted(),
     run: lines(await must(RUN_FILES)),
     writable: await must(
       "for d in / /usr /etc /var /sysroot; do touch $d/rig 2>/dev/null && echo $d; done; true",
@@ -98,7 +99,7 @@ export async function readStartedFacts(machine: Machine): Promise<StartedFacts> 
       "systemctl --no-legend --plain --all list-units 'ostree*' '*.mount' | grep -E 'ostree|^(boot|var|etc|usr|sysroot|-)\\.mount' | tr -s ' ' | sort",
     ),
     records: await must(
-      "journalctl -b -o cat MESSAGE_ID=7170336a73ba4601bad31af888aa0df7 | sort -u; true",
+      "journalctl -b -o cat --output-fields=DEPLOYMENT_PATH,DEPLOYMENT_DEVICE,DEPLOYMENT_INODE MESSAGE_ID=7170336a73ba4601bad31af888aa0df7 | sort -u",
     ),
   };
 }
