@@ -126,7 +126,7 @@ describe("bundles", () => {
   beforeAll(async () => {
     for (const name of ["main", "initrd", "tools", "updater", "hash-worker"] as const)
       bundles.set(name, await bundle(name));
-  });
+  }, 60_000);
   const inputsOf = (name: string) => Object.keys(bundles.get(name)!.metafile.inputs);
 
   test("main has nothing but itself", () => {
