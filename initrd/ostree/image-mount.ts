@@ -45,7 +45,8 @@ function mountLower(image: Fd, features: KernelFeatures): Fd {
   try {
     return mountErofs(image, features.erofs).mount;
   } catch (cause) {
-    if (!isErrno(cause, "EINVAL", "EUCLEAN")) throw cause;
+    // EIO: fs-verity has found a changed block.
+    if (!isErrno(cause, "EINVAL", "EUCLEAN", "EIO")) throw cause;
     throw new FormatError(
       "bad-magic",
       `The deployment's image "${IMAGE_NAME}" is damaged: choose another boot entry`,

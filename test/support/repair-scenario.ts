@@ -54,7 +54,11 @@ export async function makeScenario(
 }
 
 /** Something of every kind that a repair has a step for, as far as it takes no fs-verity. */
-export function damageScenario(repo: Repository, { manifestDigest, deploymentId }: Scenario): void {
+export function damageScenario(
+  repo: Repository,
+  { manifestDigest, deploymentId }: Scenario,
+  { documents }: { readonly documents: boolean },
+): void {
   const file = (digest: string) => join(repo.path, "objects", objectPath(digest));
   const refs = (digest: string) => readSplitStreamRefs(readObject(repo, digest, LIMIT_BYTES));
   const manifest = refs(streamObject(repo, `oci-manifest-${manifestDigest}`)!);
@@ -70,7 +74,8 @@ export function damageScenario(repo: Repository, { manifestDigest, deploymentId 
   if (files[1] !== undefined) unlinkSync(file(files[1]));
   appendFileSync(file(objects[0]!), "x");
   unlinkSync(file(deploymentId));
-  unlinkSync(file(streams.find((digest) => !objects.includes(digest))!));
+  // Without its config nobody knows the image's layers.
+  if (documents) unlinkSync(file(streams.find((digest) => !objects.includes(digest))!));
 }
 
 const size = (path: string) => lstatSync(path).size;

@@ -213,7 +213,7 @@ const REFUSALS: readonly (readonly [name: string, each: OstreeBootCase, message:
   [
     "an image changed on the disk",
     { config: SIGNED, key: PUBLIC_KEY, setup: `${CHANGE_BYTE("$D/.ostree.cfs")}` },
-    /Input\/output error/,
+    /The deployment's image "\.ostree\.cfs" is damaged/,
   ],
 ];
 

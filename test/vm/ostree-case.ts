@@ -14,7 +14,7 @@ export type OstreeBootCase = {
   readonly setup?: string;
 };
 
-export type OstreeTarget = { readonly deployment: string; readonly commit: string };
+type OstreeTarget = { readonly deployment: string; readonly commit: string };
 
 const SLOW_MS = 600_000;
 const CONFIG_FILE = "/etc/ostree/prepare-root.conf";
@@ -67,7 +67,7 @@ function normalize(text: string): string {
     .replaceAll(/transient-etc\.[A-Za-z0-9]{6}/g, "transient-etc.XXXXXX");
 }
 
-export type StartedFacts = {
+type StartedFacts = {
   /** Of systemd: "running", or with the failed units. */
   readonly state: string;
   readonly status: string;

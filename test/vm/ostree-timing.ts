@@ -4,15 +4,12 @@
 
 import type { Machine } from "./machine.ts";
 
-const KINDS = ["first", "cold", "warm"] as const;
+const KINDS = ["cold", "warm"] as const;
 type Kind = (typeof KINDS)[number];
 
-export type ProgramTime = {
+type ProgramTime = {
   readonly name: string;
-  /**
-   * "first" of a guest: the emulator has yet to translate the program; "cold": the disk's caches
-   * were dropped before.
-   */
+  /** "cold": the disk's caches were dropped before. */
   readonly kind: Kind;
   readonly code: number;
   readonly wallUs: number;
@@ -29,8 +26,8 @@ export async function timePrograms(
   programs: Readonly<Record<string, string>>,
 ): Promise<ProgramTime[]> {
   const times: ProgramTime[] = [];
-  const rounds = Array.from({ length: ROUNDS }, () => ["cold", "warm"] as const).flat();
-  for (const kind of ["first" as const, ...rounds]) {
+  const rounds = Array.from({ length: ROUNDS }, () => KINDS).flat();
+  for (const kind of rounds) {
     for (const [name, program] of Object.entries(programs)) {
       times.push({ name, kind, ...(await timeOnce(machine, program, kind)) });
     }
