@@ -4,7 +4,6 @@
 // them (a C program, the real mkcomposefs) rather than with another machine. `--zstd` also
 // compresses the executable as the initramfs does, which takes a minute.
 
-import { createHash } from "node:crypto";
 import {
   existsSync,
   mkdirSync,
@@ -13,14 +12,12 @@ import {
   readFileSync,
   rmSync,
   statSync,
-  writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
 import { constants as zlib, zstdCompressSync } from "node:zlib";
-import { objectPath, VerityHasher } from "../../shared/format/verity/digest.ts";
+import { VerityHasher } from "../../shared/format/verity/digest.ts";
 import { makeComposefsDisk, SKELETON } from "../../test/support/composefs-disk.ts";
 import { runInMountNamespace } from "../../test/support/mount-namespace.ts";
-import { chrootCommand } from "../../test/vm/tools-root.ts";
 import { ROOT } from "../build/bundle.ts";
 import { BUN, buildExecutable, EXECUTABLE } from "../build.ts";
 import { type Command, formatMb, formatMs, formatTable, measure, summarize } from "./measure.ts";
@@ -35,7 +32,6 @@ try {
   console.log(`## Size\n\n${benchSize()}\n`);
   console.log(`## Start\n\n${benchStart()}\n`);
   console.log(`## prepare-root, from exec to mounted root\n\n${benchPrepareRoot()}\n`);
-  console.log(`## Writing an EROFS image of 64,000 files\n\n${benchErofs()}\n`);
   console.log(`## From an OCI directory to a boot image\n\n${benchImport()}\n`);
   console.log(`## fs-verity digest of 256 MB\n\n${benchVerity()}`);
 } finally {
@@ -104,35 +100,6 @@ function benchPrepareRoot(): string {
   );
 }
 
-function benchErofs(): string {
-  const dump = join(scratch, "tree.dump");
-  writeFileSync(dump, makeDump());
-  const [ours, theirs] = [join(scratch, "ours.erofs"), join(scratch, "theirs.erofs")];
-  const writer = join(import.meta.dirname, "write-image.ts");
-  const results: (readonly [string, Command])[] = [
-    ["ours (Bun, not compiled)", { argv: [BUN, writer, dump, ours] }],
-  ];
-  const toolsRoot = readdirSync(CACHE).find((name) => /^tools-root-[0-9a-f]{16}$/.test(name));
-  if (toolsRoot !== undefined) {
-    const argv = ["mkcomposefs", "--from-file", dump, theirs];
-    results.push(["mkcomposefs 1.0.8", { argv: chrootCommand(join(CACHE, toolsRoot), argv) }]);
-  }
-  const summaries = results.map(
-    ([label, command]) => [label, summarize(measure(command, 3))] as const,
-  );
-  const rows = summaries.map(([label, { medianMs, cpuMs }]) => [
-    label,
-    ...[medianMs, cpuMs].map(formatMs),
-  ]);
-  const table = formatTable(["", "median of 3", "CPU"], rows);
-  if (toolsRoot === undefined)
-    return `${table}\n\nmkcomposefs not measured: no tools root yet (npm test).`;
-  const equal = readFileSync(ours).equals(readFileSync(theirs));
-  const [first, second] = summaries;
-  const ratio = (first![1].cpuMs / second![1].cpuMs).toFixed(1);
-  return `${table}\n\n${ratio} times the CPU time of mkcomposefs; the images are ${equal ? "equal" : "DIFFERENT"}.`;
-}
-
 /** The demo's Debian image, when it has been built: three imports into empty repositories. */
 function benchImport(): string {
   const images = join(CACHE, "os");
@@ -154,28 +121,6 @@ function benchImport(): string {
     ["peak memory", formatMb(median(1))],
   ];
   return formatTable(["", ""], rows);
-}
-
-/** An operating system's proportions: 64,000 files in 4,000 directories, every tenth a symlink. */
-function makeDump(): string {
-  const lines = ["/ 4096 40755 4002 0 0 0 0.0 - - -"];
-  for (let directory = 0; directory < 4000; directory++) {
-    const path = `/d${directory}`;
-    lines.push(`${path} 4096 40755 2 0 0 0 1700000000.0 - - -`);
-    for (let file = 0; file < 16; file++) {
-      const number = directory * 16 + file;
-      if (number % 10 === 0) {
-        lines.push(`${path}/l${file} 6 120777 1 0 0 0 1700000000.0 target - -`);
-        continue;
-      }
-      const digest = createHash("sha256").update(`${number}`).digest("hex");
-      const size = 65 + ((number * 7919) % 1_000_000);
-      lines.push(
-        `${path}/f${file} ${size} 100644 1 0 0 0 1700000000.0 ${objectPath(digest)} - ${digest}`,
-      );
-    }
-  }
-  return `${lines.join("\n")}\n`;
 }
 
 function benchVerity(): string {
