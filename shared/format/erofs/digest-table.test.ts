@@ -1,10 +1,11 @@
 import { expect, test } from "vitest";
+import { writeErofsFromDump } from "../../../test/support/dump-image.ts";
 import { parseDump } from "../tree/dump.ts";
 import { formatDump } from "../tree/dump-format.ts";
 import { computeVerityDigest } from "../verity/digest.ts";
 import { isObjectPath } from "./digest-table.ts";
 import { readErofs } from "./reader.ts";
-import { writeErofs, writeErofsFromDump } from "./writer.ts";
+import { writeErofs } from "./writer.ts";
 
 const A = "a".repeat(64);
 const B = "b".repeat(64);

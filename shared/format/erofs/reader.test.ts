@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { writeErofsFromDump } from "../../../test/support/dump-image.ts";
 import { makeRandomDump } from "../../../test/support/random-dump.ts";
 import { FormatError } from "../../error.ts";
 import { parseDump } from "../tree/dump.ts";
@@ -8,7 +9,7 @@ import type { DirectoryNode, FileNode } from "../tree/node.ts";
 import type { ErofsFormat } from "./format.ts";
 import { DirectoryEntry, INODES_AT, InodeCompact, LAYOUT_CHUNK_BASED } from "./layout.ts";
 import { collectObjects, readErofs } from "./reader.ts";
-import { writeErofs, writeErofsFromDump } from "./writer.ts";
+import { writeErofs } from "./writer.ts";
 
 const FORMATS: readonly ErofsFormat[] = [
   { version: 0, dialect: "c" },

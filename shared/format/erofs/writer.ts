@@ -52,17 +52,6 @@ export function planErofs(
 }
 
 /** The image of a dump, given whole or in pieces: the same bytes as by way of a tree, for less. */
-export function writeErofsFromDump(
-  dump: Uint8Array | Iterable<Uint8Array>,
-  options: DumpOptions,
-  format: ErofsFormat,
-  algorithm?: VerityAlgorithm,
-): Uint8Array {
-  const exact = exactFormat(format);
-  return writeWhole(planTable(flattenDump(dump, options, exact, algorithm), exact));
-}
-
-/** As `writeErofsFromDump`, for an image that need not be in memory as a whole. */
 export function planErofsFromDump(
   dump: Uint8Array | Iterable<Uint8Array>,
   options: DumpOptions,

@@ -3,9 +3,10 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { writeErofs, writeErofsFromDump } from "../../../shared/format/erofs/writer.ts";
+import { writeErofs } from "../../../shared/format/erofs/writer.ts";
 import { parseDump } from "../../../shared/format/tree/dump.ts";
 import { computeVerityDigest } from "../../../shared/format/verity/digest.ts";
+import { writeErofsFromDump } from "../../support/dump-image.ts";
 import digests from "./cfsctl.json" with { type: "json" };
 
 /** Refused there because its payload is no object's path; here a payload may be anything. */

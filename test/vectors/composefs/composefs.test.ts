@@ -8,7 +8,7 @@ import { gunzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
 import type { ErofsFormat } from "../../../shared/format/erofs/format.ts";
 import { collectObjects, readErofs } from "../../../shared/format/erofs/reader.ts";
-import { writeErofs, writeErofsFromDump } from "../../../shared/format/erofs/writer.ts";
+import { writeErofs } from "../../../shared/format/erofs/writer.ts";
 import { parseDump } from "../../../shared/format/tree/dump.ts";
 import { formatDump } from "../../../shared/format/tree/dump-format.ts";
 import {
@@ -16,6 +16,7 @@ import {
   type VerityAlgorithm,
   VerityHasher,
 } from "../../../shared/format/verity/digest.ts";
+import { writeErofsFromDump } from "../../support/dump-image.ts";
 
 interface Digests {
   readonly fsverity_sha256?: string;
