@@ -143,4 +143,17 @@ describe("garbage", () => {
       { kind: "remove-objects", objects: ["o"] },
     ]);
   });
+
+  test("is not a damaged object that a layer needs, even when nobody has that layer any more", () => {
+    const bad = new Map([["o", "damaged"]] as const);
+    const layers = [layer({ damaged: ["o"] })];
+    const damaged = survey({
+      findings: [finding("object-digest-mismatch", "objects/o", "o")],
+      bad,
+      images: [image({ layers })],
+    });
+    const [fetch] = planRepair(damaged, new Set());
+    expect(fetch?.kind).toBe("fetch-layer");
+    expect(planRepair(damaged, new Set([stepKey(fetch!)]))).toEqual([]);
+  });
 });

@@ -138,8 +138,10 @@ function planGarbage(survey: Survey, isUseful: Filter): RepairStep[] {
   const files = new Set(
     findings.filter(({ path }) => path.startsWith("objects/")).map(({ object }) => object),
   );
+  // A layer whose source is gone still refers to them.
+  const referred = new Set(images.flatMap(({ layers }) => layers).flatMap((each) => each.damaged));
   const objects = [...bad.keys()].filter(
-    (object) => files.has(object) && !needed.has(`images/${object}`),
+    (object) => files.has(object) && !referred.has(object) && !needed.has(`images/${object}`),
   );
   const step: RepairStep = { kind: "remove-objects", objects };
   return objects.length > 0 && isUseful(step) ? [step] : [];
