@@ -22,6 +22,8 @@ import { findObject, tamperFile, tamperImage } from "./story.ts";
 
 const CHOICES: readonly KernelChoice[] = ["bookworm", "trixie", "newest"];
 const SLOW_MS = 600_000;
+/** To the line's end, as consoles speak in pieces. */
+const REFUSAL = /prepare-root: refused: [^\r\n]*(?=[\r\n])/;
 
 let image: OsImage;
 let disk: string;
@@ -101,7 +103,7 @@ describe.skipIf(process.env["TEST_ALL"] === undefined)("a whole system", () => {
     test("refuses a changed image in one line", async () => {
       await tamperImage({ machine, narrator: silentNarrator });
       await machine.reset();
-      const [line] = await machine.waitForConsole(/prepare-root: refused: [^\r\n]*/, SLOW_MS);
+      const [line] = await machine.waitForConsole(REFUSAL, SLOW_MS);
       expect(line).toMatch(/The image of deployment \S+ (?:is damaged|was changed)/);
       await machine.kill();
     });
@@ -110,7 +112,7 @@ describe.skipIf(process.env["TEST_ALL"] === undefined)("a whole system", () => {
       if (form.verity) return expect(boot.append).toMatch(/ composefs=[0-9a-f]{128}( |$)/);
       const name = `${boot.name}-strict`;
       await using strict = await startExchanged({ ...boot, name, append: options }, console.log);
-      const [line] = await strict.waitForConsole(/prepare-root: refused: [^\r\n]*/, SLOW_MS);
+      const [line] = await strict.waitForConsole(REFUSAL, SLOW_MS);
       expect(line).toMatch(/The kernel cannot check files by fs-verity .*"composefs=\?<id>"/);
       // The machine restarts, so that another entry gets its turn.
       await strict.waitForConsole(/reboot: Restarting system/, SLOW_MS);

@@ -129,7 +129,10 @@ function assemble(parts: Parts): Machine {
     waitForConsole: (pattern, limitMs) => watch.waitForConsole(pattern, limitMs),
     sendConsole: (text) => void qemu.console.write(text),
     consoleText: () => watch.consoleText(),
-    reset: async () => void (await qmp.execute("system_reset")),
+    async reset() {
+      // QEMU 10 aborts now and then when its TCG resets processors that run (iotlb_to_section).
+      for (const command of ["stop", "system_reset", "cont"]) await qmp.execute(command);
+    },
     async kill() {
       qemu.kill();
       await watch.ended;
