@@ -1,27 +1,17 @@
 // What runs on a system that prepare-root has started: libostree, ostree's generator, ostree-remount and
 // the preparation of a soft reboot must find the same, whichever program started it.
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import {
+  disk,
   hideRandomName,
-  makeOstreeDisk,
   type OstreeCase,
-  type OstreeDisk,
   type OstreeRun,
   runOnOstreeDisk,
+  useOstreeDisk,
 } from "../support/ostree-sysroot.ts";
 
-let scratch: string;
-let disk: OstreeDisk;
-
-beforeAll(async () => {
-  scratch = mkdtempSync(join(tmpdir(), "ostree-consumers-"));
-  disk = await makeOstreeDisk(scratch);
-});
-afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+useOstreeDisk();
 
 /** Enters the new root, with the Debian tree's programs over its own. */
 const ENTER = `

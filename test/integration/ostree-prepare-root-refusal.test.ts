@@ -3,27 +3,19 @@
 // (docs/decisions/0008-ostree-prepare-root.md), ours does not.
 
 import { createPrivateKey, sign } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { encodeDictionary } from "../../shared/format/gvariant/dictionary.ts";
 import {
-  makeOstreeDisk,
+  disk,
   type OstreeCase,
-  type OstreeDisk,
   type OstreeRun,
   runOnOstreeDisk,
+  useOstreeDisk,
 } from "../support/ostree-sysroot.ts";
 
-let scratch: string;
-let disk: OstreeDisk;
-
-beforeAll(async () => {
-  scratch = mkdtempSync(join(tmpdir(), "ostree-refusal-"));
-  disk = await makeOstreeDisk(scratch);
-});
-afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+useOstreeDisk();
 
 const YES = "[composefs]\nenabled=yes\n";
 const SIGNED = "[composefs]\nenabled=signed\n";
@@ -249,7 +241,7 @@ describe("where the real one aborts by mistake", () => {
       cmdline: "ostree=/ostree/nowhere",
       after: `chroot . ${program} /sysroot "$(cat "$SCRATCH/good-cmdline")"; findmnt -no FSTYPE "$PWD/sysroot"`,
     };
-    writeFileSync(join(scratch, "good-cmdline"), disk.karg);
+    writeFileSync(join(disk.scratch, "good-cmdline"), disk.karg);
     const { ours } = await runOnOstreeDisk(disk, each, ["ours"]);
     expectRefusal(ours, "is not there");
     expect(ours.after).toMatch(/^prepare-root: mounted ostree:.*\noverlay$/);
@@ -275,13 +267,13 @@ describe("signatures", () => {
     await runOnOstreeDisk(disk, { setup: `cp ${object}.commit "$SCRATCH/commit"` }, []);
     const der = Buffer.from(PKCS8 + SEED, "hex");
     const privateKey = createPrivateKey({ key: der, format: "der", type: "pkcs8" });
-    const good = sign(null, readFileSync(join(scratch, "commit")), privateKey);
+    const good = sign(null, readFileSync(join(disk.scratch, "commit")), privateKey);
     const signatures = options.signature?.(good);
     const meta =
       signatures === undefined
         ? null
         : encodeDictionary([["ostree.sign.ed25519", { type: "aay", value: [...signatures] }]]);
-    if (meta !== null) writeFileSync(join(scratch, "commitmeta"), meta);
+    if (meta !== null) writeFileSync(join(disk.scratch, "commitmeta"), meta);
     const each = {
       config: options.config ?? SIGNED,
       ...(options.extra === undefined ? {} : { extra: options.extra }),
@@ -354,8 +346,8 @@ test("the journal hears which deployment was started", async () => {
     close O;`;
   const end = `use Socket; socket(S, AF_UNIX, SOCK_DGRAM, 0) or die;
     send(S, "end", 0, sockaddr_un($ARGV[0])) or die;`;
-  writeFileSync(join(scratch, "listen.pl"), listen);
-  writeFileSync(join(scratch, "end.pl"), end);
+  writeFileSync(join(disk.scratch, "listen.pl"), listen);
+  writeFileSync(join(disk.scratch, "end.pl"), end);
   const each = {
     config: YES,
     before: `mkdir -p run/systemd/journal; mkfifo "$out/ready"

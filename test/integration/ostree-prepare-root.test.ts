@@ -1,26 +1,16 @@
 // prepare-root on ostree deployments beside the real one (ostree 2026.4): the same disk, config and
 // command line given to both; mount table, /run and exit codes must be the same.
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import {
+  disk,
   hideRandomName,
-  makeOstreeDisk,
   type OstreeCase,
-  type OstreeDisk,
   runOnOstreeDisk,
+  useOstreeDisk,
 } from "../support/ostree-sysroot.ts";
 
-let scratch: string;
-let disk: OstreeDisk;
-
-beforeAll(async () => {
-  scratch = mkdtempSync(join(tmpdir(), "ostree-prepare-root-"));
-  disk = await makeOstreeDisk(scratch);
-});
-afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+useOstreeDisk();
 
 const YES = "[composefs]\nenabled=yes\n";
 const HOTFIX = 'chattr -i "$D"; mkdir "$D/.usr-ovl-work" "$D/.usr-ovl-upper"';

@@ -1,23 +1,15 @@
 // The bootc command on a system that the real ostree has deployed: it describes it, refuses what
 // would change it, and changes nothing.
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import { buildExecutable } from "../../scripts/build.ts";
 import type { Host } from "../../updater/spec/host.ts";
-import { makeOstreeDisk, type OstreeDisk, runOnOstreeDisk } from "../support/ostree-sysroot.ts";
-
-let scratch: string;
-let disk: OstreeDisk;
+import { disk, runOnOstreeDisk, useOstreeDisk } from "../support/ostree-sysroot.ts";
 
 beforeAll(async () => {
   await buildExecutable();
-  scratch = mkdtempSync(join(tmpdir(), "ostree-status-"));
-  disk = await makeOstreeDisk(scratch);
 }, 300_000);
-afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+useOstreeDisk();
 
 /** Enters the new root with the Debian tree's programs and ours. */
 const ENTER = `

@@ -6,46 +6,29 @@ import { createHash } from "node:crypto";
 import {
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readFileSync,
-  rmSync,
   truncateSync,
   unlinkSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { describeError } from "../../shared/error.ts";
 import { computeDigest } from "../../shared/format/oci/digest.ts";
 import { collectGarbage } from "../../shared/store/gc.ts";
 import { listRefs } from "../../shared/store/refs.ts";
-import { ensureRepository, type Repository } from "../../shared/store/repository.ts";
+import { ensureRepository } from "../../shared/store/repository.ts";
 import { makeBootImage } from "../../updater/image/boot-image.ts";
-import { type PulledImage, pullImage } from "../../updater/image/pull.ts";
+import { pullImage } from "../../updater/image/pull.ts";
 import { makeImageReference } from "../../updater/image/reference.ts";
 import { openSource } from "../../updater/image/source.ts";
 import { blobFile, writeLayout } from "../support/oci-builder.ts";
+import { layout, pull, repo, scratch, usePullCase } from "../support/pull-case.ts";
 import { findDamage, listObjects, streamNames } from "../support/repository-listing.ts";
 import { dir, type Entry, file, makeOs, makeTar } from "../support/small-os.ts";
 import { paxMember, TAR_END, tarMember } from "../support/tar-builder.ts";
 
-let scratch: string;
-let layout: string;
-let repo: Repository;
-
-beforeEach(() => {
-  scratch = mkdtempSync(join(tmpdir(), "pull-"));
-  layout = join(scratch, "layout");
-  repo = ensureRepository(null, join(scratch, "repo"), { algorithm: "sha512", secure: false });
-});
-afterEach(() => {
-  repo[Symbol.dispose]();
-  rmSync(scratch, { recursive: true, force: true });
-});
-
-const pull = (options?: Parameters<typeof pullImage>[2]): Promise<PulledImage> =>
-  pullImage(repo, openSource(makeImageReference("oci", layout)), options);
+usePullCase();
 
 describe("bad images leave no streams", () => {
   const expectNothingLeft = (): void => {

@@ -1,18 +1,9 @@
 // From an OCI directory to a boot image in a scratch repository (without fs-verity).
 
 import { execFileSync } from "node:child_process";
-import {
-  mkdtempSync,
-  readFileSync,
-  readlinkSync,
-  rmSync,
-  statSync,
-  unlinkSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, readlinkSync, statSync, unlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
 import { readErofs } from "../../shared/format/erofs/reader.ts";
 import { computeDigest } from "../../shared/format/oci/digest.ts";
 import { readSplitStreamRefs } from "../../shared/format/splitstream/reader.ts";
@@ -20,36 +11,19 @@ import { computeVerityDigest } from "../../shared/format/verity/digest.ts";
 import { collectGarbage } from "../../shared/store/gc.ts";
 import { readObject } from "../../shared/store/objects.ts";
 import { listRefs, removeRef } from "../../shared/store/refs.ts";
-import { ensureRepository, type Repository } from "../../shared/store/repository.ts";
 import { streamObject } from "../../shared/store/streams.ts";
 import { makeBootImage } from "../../updater/image/boot-image.ts";
 import { openFileContent } from "../../updater/image/file-content.ts";
-import { type PulledImage, type PullProgress, pullImage } from "../../updater/image/pull.ts";
-import { makeImageReference } from "../../updater/image/reference.ts";
-import { openSource } from "../../updater/image/source.ts";
+import type { PullProgress } from "../../updater/image/pull.ts";
 import { lookupFile } from "../../updater/image/tree-lookup.ts";
 import { type BuiltImage, blobFile, writeLayout } from "../support/oci-builder.ts";
+import { layout, pull, repo, usePullCase } from "../support/pull-case.ts";
 import { findDamage, namedRefs, rebuildTar, streamNames } from "../support/repository-listing.ts";
 import { makeOs, SMALL_KERNEL } from "../support/small-os.ts";
 import { listTree } from "../support/tree-listing.ts";
 
 const LIMIT = 64 << 20;
-let scratch: string;
-let layout: string;
-let repo: Repository;
-
-beforeEach(() => {
-  scratch = mkdtempSync(join(tmpdir(), "pull-"));
-  layout = join(scratch, "layout");
-  repo = ensureRepository(null, join(scratch, "repo"), { algorithm: "sha512", secure: false });
-});
-afterEach(() => {
-  repo[Symbol.dispose]();
-  rmSync(scratch, { recursive: true, force: true });
-});
-
-const pull = (options?: Parameters<typeof pullImage>[2]): Promise<PulledImage> =>
-  pullImage(repo, openSource(makeImageReference("oci", layout)), options);
+usePullCase();
 
 describe("a good image", () => {
   let built: BuiltImage;

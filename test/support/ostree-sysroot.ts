@@ -4,8 +4,18 @@
 // written to through an overlay, so that nothing stays. Both programs get the same bytes on the same
 // loop device, one after the other, so that device and inode numbers in their results are the same.
 
-import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { afterAll, beforeAll } from "vitest";
 import { bundle } from "../../scripts/build/bundle.ts";
 import { ensureOstreeRoot } from "../vm/ostree-root.ts";
 import { projectDir } from "./cache.ts";
@@ -75,6 +85,18 @@ for file in /bin/sh $(ldd /bin/sh | grep -o '/[^ ]*'); do
   cp -L "$file" "tree$file"
 done
 `;
+
+/** The disk of the test file that called `useOstreeDisk`. */
+export let disk: OstreeDisk;
+
+/** Makes a disk for all tests of a file, and removes it after them. */
+export function useOstreeDisk(): void {
+  const scratch = mkdtempSync(join(tmpdir(), "ostree-disk-"));
+  beforeAll(async () => {
+    disk = await makeOstreeDisk(scratch);
+  });
+  afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+}
 
 /** Makes the disk in `scratch`, an empty directory. `extra` are shell commands that add to "tree". */
 export async function makeOstreeDisk(scratch: string, extra = ""): Promise<OstreeDisk> {

@@ -76,10 +76,11 @@ describe.sequential("a machine's life", () => {
       await story.checkLocalChanges(tale, "1");
     }));
 
-  it("gives an I/O error for a changed object and goes on running", () =>
+  it("gives an I/O error for a changed object, goes on running, and repairs it", () =>
     chapter(async () => {
-      await story.tamperFile(tale, "/usr/bin/hello");
+      const object = await story.tamperFile(tale, "/usr/bin/hello");
       expect(await machine.must("systemctl is-system-running")).toBe("running");
+      await story.repairFromStick(tale, "stick3", object);
     }));
 
   it("refuses a changed image in one line and boots the other deployment", () =>
@@ -87,5 +88,6 @@ describe.sequential("a machine's life", () => {
       await story.tamperImage(tale);
       await story.bootOtherEntry(tale);
       await story.checkVersion(tale, "3");
+      expect(await machine.must("/usr/bin/hello")).toBe("Hello, world!");
     }));
 });

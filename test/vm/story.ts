@@ -79,10 +79,15 @@ export async function checkLocalChanges(story: Story, version: string): Promise<
   );
 }
 
-/** Mounts the stick and stages what is on it. */
-export async function switchFromStick(story: Story, stick: string): Promise<void> {
+/** Where the product images' references say they came from. */
+async function mountStick(story: Story, stick: string): Promise<void> {
   const device = `/dev/disk/by-id/virtio-${stick}`;
   await run(story, `mkdir -p /var/mnt/usb && mount -o ro ${device} /var/mnt/usb`);
+}
+
+/** Mounts the stick and stages what is on it. */
+export async function switchFromStick(story: Story, stick: string): Promise<void> {
+  await mountStick(story, stick);
   await run(story, "bootc switch --transport oci /var/mnt/usb/os.oci", slowMs);
   const status = await run(story, "bootc status --format humanreadable");
   assert.match(status, /Staged image/);
@@ -91,8 +96,7 @@ export async function switchFromStick(story: Story, stick: string): Promise<void
 
 /** The stick still holds what is running: an upgrade has nothing to do and changes nothing. */
 export async function checkNothingNew(story: Story, stick: string): Promise<void> {
-  const device = `/dev/disk/by-id/virtio-${stick}`;
-  await run(story, `mkdir -p /var/mnt/usb && mount -o ro ${device} /var/mnt/usb`);
+  await mountStick(story, stick);
   assert.match(await run(story, "bootc upgrade", slowMs), /No update available/);
   await run(story, "umount /var/mnt/usb");
 }
@@ -112,7 +116,7 @@ export async function rollBack(story: Story): Promise<void> {
  * Changes one byte of the object behind `path` on the disk, under the file system, and shows that
  * reading it is an I/O error.
  */
-export async function tamperFile(story: Story, path: string): Promise<void> {
+export async function tamperFile(story: Story, path: string): Promise<string> {
   const { machine } = story;
   const object = await findObject(machine, path);
   story.narrator.say(`${path} is ${object.slice(0, 50)}…`);
@@ -122,6 +126,22 @@ export async function tamperFile(story: Story, path: string): Promise<void> {
   story.narrator.answer(read.output, 0);
   assert.notEqual(read.code, 0);
   assert.match(read.output, /Input\/output error/);
+  return object;
+}
+
+/**
+ * Fetches what was changed again, from the place the other deployment came from. The running root may
+ * still hold the old file open; whoever opens the new one, such as the next boot, reads it whole.
+ */
+export async function repairFromStick(story: Story, stick: string, object: string): Promise<void> {
+  await mountStick(story, stick);
+  const found = await story.machine.run("bootc internals fsck", { timeoutMs: slowMs });
+  assert.equal(found.code, 1);
+  assert.ok(found.output.includes(object.slice(-126)), found.output);
+  await run(story, "bootc internals fsck --repair", slowMs);
+  assert.match(await run(story, `fsverity measure ${object} || lsattr ${object}`), /sha512|V/);
+  await run(story, `cat ${object} > /dev/null`);
+  await run(story, "umount /var/mnt/usb");
 }
 
 /** The object that holds what a file of the root has. */
