@@ -36,12 +36,11 @@ export function* formatFilteredDump(
 export function* formatListing(root: DirectoryNode): Generator<ByteString> {
   const seen = new Set<Leaf>();
   for (const [path, node] of walkTree(root)) {
-    const name = escapeListed(path, " ");
-    if (node.kind === "directory") yield `${name}/\t\n`;
-    else if (seen.has(node)) yield `${name}\n`;
+    if (node.kind === "directory") yield `${path}/\t\n`;
+    else if (seen.has(node)) yield `${path}\n`;
     else {
       seen.add(node);
-      yield `${name}${describeLeaf(node)}\n`;
+      yield `${path}${describeLeaf(node)}\n`;
     }
   }
 }
@@ -59,14 +58,18 @@ function payloadOf(node: TreeNode): ByteString | null {
 
 /** Adds the paths of the objects that the tree's files need. */
 export function collectPayloads(root: DirectoryNode, found: Set<ByteString>): void {
-  for (const [, node] of walkTree(root)) {
-    const payload = payloadOf(node);
-    if (payload !== null) found.add(payload);
+  const directories = [root];
+  for (let directory = directories.pop(); directory !== undefined; directory = directories.pop()) {
+    for (const node of directory.entries.values()) {
+      if (node.kind === "directory") directories.push(node);
+      const payload = payloadOf(node);
+      if (payload !== null) found.add(payload);
+    }
   }
 }
 
-/** Depth-first, names in byte order, a directory before its content. */
-function* walkTree(root: DirectoryNode): Generator<readonly [ByteString, TreeNode]> {
+/** Escaped paths, depth-first, names in byte order, a directory before its content. */
+function* walkTree(root: DirectoryNode): Generator<readonly [string, TreeNode]> {
   const stack = [{ path: "", node: root, names: sortedNames(root), next: 0 }];
   for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
     const name = top.names[top.next++];
@@ -74,7 +77,7 @@ function* walkTree(root: DirectoryNode): Generator<readonly [ByteString, TreeNod
       stack.pop();
       continue;
     }
-    const path = `${top.path}/${name}`;
+    const path = `${top.path}/${escapeListed(name, " ")}`;
     const node = top.node.entries.get(name)!;
     yield [path, node];
     if (node.kind === "directory") stack.push({ path, node, names: sortedNames(node), next: 0 });

@@ -1,11 +1,14 @@
 // What overlayfs' xattrs say about a file whose data is in the object store.
 
+import type { FormatError } from "../../error.ts";
 import type { ByteString } from "../tree/node.ts";
 import { imageError } from "./image.ts";
 import type { XattrPair } from "./xattr-reader.ts";
 
 export const METACOPY = "trusted.overlay.metacopy";
 export const REDIRECT = "trusted.overlay.redirect";
+const METACOPY_HEAD_BYTES = 4;
+const SLASH = 0x2f;
 
 /** Digest and object path as far as they are recorded. */
 export interface Backing {
@@ -17,29 +20,41 @@ export interface Backing {
 export function readBacking(pairs: readonly XattrPair[], offset: number): Backing {
   const backing: Backing = {};
   let found = 0;
-  for (const { name, value } of pairs) {
-    if (name === METACOPY) {
+  for (const pair of pairs) {
+    if (pair.name === METACOPY) {
       found += 1;
-      if (value.length > 0) backing.digest = readMetacopy(value, offset);
-    } else if (name === REDIRECT) {
-      if (value.length < 2 || value[0] !== "/" || value.includes("\0") || backing.payload) {
-        throw imageError("bad-value", "Bad redirect xattr", offset);
-      }
-      backing.payload = value.slice(1);
+      if (pair.sizeBytes > 0) backing.digest = readMetacopy(pair, offset);
+    } else if (pair.name === REDIRECT) {
+      if (backing.payload !== undefined) throw redirectError(offset);
+      backing.payload = readRedirect(pair, offset);
     }
   }
   if (found !== 1) throw imageError("bad-value", "External file needs one metacopy xattr", offset);
   return backing;
 }
 
-function readMetacopy(value: ByteString, offset: number): string {
-  const algorithm = value.charCodeAt(3);
+/** The path without its leading slash. */
+function readRedirect({ image, at, sizeBytes }: XattrPair, offset: number): ByteString {
+  const { bytes, text } = image;
+  if (sizeBytes < 2 || bytes[at] !== SLASH) throw redirectError(offset);
+  const path = text.toString("latin1", at + 1, at + sizeBytes);
+  if (path.includes("\0")) throw redirectError(offset);
+  return path;
+}
+
+function redirectError(offset: number): FormatError {
+  return imageError("bad-value", "Bad redirect xattr", offset);
+}
+
+function readMetacopy({ image, at, sizeBytes }: XattrPair, offset: number): string {
+  const { bytes, text } = image;
+  const algorithm = sizeBytes < METACOPY_HEAD_BYTES ? 0 : bytes[at + 3];
   const digestBytes = algorithm === 1 ? 32 : algorithm === 2 ? 64 : -1;
-  const isValid = value[0] === "\0" && value.charCodeAt(1) === value.length && value[2] === "\0";
-  if (!isValid || value.length !== 4 + digestBytes) {
+  const isValid = bytes[at] === 0 && bytes[at + 1] === sizeBytes && bytes[at + 2] === 0;
+  if (!isValid || sizeBytes !== METACOPY_HEAD_BYTES + digestBytes) {
     throw imageError("bad-value", "Bad metacopy xattr", offset);
   }
-  return Buffer.from(value, "latin1").toString("hex", 4);
+  return text.toString("hex", at + METACOPY_HEAD_BYTES, at + sizeBytes);
 }
 
 const OBJECT_PATH = /^\/*([0-9a-f]{2})\/([0-9a-f]{62}|[0-9a-f]{126})$/;

@@ -36,7 +36,12 @@ import {
   type WhiteoutTraces,
 } from "./whiteout-reader.ts";
 import { plainPairs, toXattrs, type XattrsCache } from "./xattr-plain.ts";
-import { readXattrPairs, type SharedXattrs, type XattrPair } from "./xattr-reader.ts";
+import {
+  createKnownXattrs,
+  type KnownXattrs,
+  readXattrPairs,
+  type XattrPair,
+} from "./xattr-reader.ts";
 
 /** What writers of versions 0 and 1 (C's limits) and of version 2 (Rust's) put into an image. */
 const MAX_TARGET_BYTES = { 0: 4095, 1: 4095, 2: 1024 } as const;
@@ -55,7 +60,7 @@ interface QueuedDirectory {
 
 interface Reading {
   readonly image: ErofsImage;
-  readonly shared: SharedXattrs;
+  readonly known: KnownXattrs;
   readonly xattrs: XattrsCache;
   /** By nid. */
   readonly leaves: Map<number, Leaf>;
@@ -82,7 +87,7 @@ export function readErofs(
   const image = openErofsImage(bytes);
   const reading: Reading = {
     image,
-    shared: new Map(),
+    known: createKnownXattrs(),
     xattrs: new Map(),
     leaves: new Map(),
     directories: new Set(),
@@ -113,7 +118,7 @@ export function readErofs(
 export function collectObjects(bytes: Uint8Array): Set<string> {
   const image = openErofsImage(bytes);
   const objects = new Set<string>();
-  const shared: SharedXattrs = new Map();
+  const known = createKnownXattrs();
   const seen = new Set([image.rootNid]);
   const queue = [{ inode: readInode(image, image.rootNid), parentNid: image.rootNid }];
   for (const { inode: directory, parentNid } of queue) {
@@ -123,7 +128,7 @@ export function collectObjects(bytes: Uint8Array): Set<string> {
       const inode = readInode(image, nid);
       if (isDirectoryInode(inode)) queue.push({ inode, parentNid: directory.nid });
       if (inode.layout !== LAYOUT_CHUNK_BASED) continue;
-      const backing = readBacking(readXattrPairs(image, inode, shared), offsetOf(inode));
+      const backing = readBacking(readXattrPairs(image, inode, known), offsetOf(inode));
       for (const object of backingObjects(backing)) objects.add(object);
     }
   }
@@ -159,7 +164,7 @@ function addDirectory(
   }
   reading.directories.add(inode.nid);
   const isRoot = inode.nid === image.rootNid && image.version !== 2;
-  const stored = readXattrPairs(image, inode, reading.shared);
+  const stored = readXattrPairs(image, inode, reading.known);
   const pairs = plainPairs(stored, isRoot ? "root" : "other", offsetOf(inode));
   const marked = image.version !== 2 && hasDirectoryMarks(pairs, image.version);
   const xattrs = toXattrs(pairs, reading.xattrs, offsetOf(inode), marked);
@@ -256,7 +261,7 @@ function measurePadding(reading: Reading): void {
 
 function readLeaf(reading: Reading, inode: RawInode): Leaf {
   const { image } = reading;
-  const stored = readXattrPairs(image, inode, reading.shared);
+  const stored = readXattrPairs(image, inode, reading.known);
   const external = inode.layout === LAYOUT_CHUNK_BASED;
   const pairs = plainPairs(stored, external ? "external" : "other", offsetOf(inode));
   const xattrs = toXattrs(pairs, reading.xattrs, offsetOf(inode), false);
@@ -298,8 +303,16 @@ function readContent(image: ErofsImage, inode: RawInode, pairs: readonly XattrPa
     }
     return { kind: "inline", bytes: readData(image, inode) };
   }
-  const backing = readBacking(pairs, offsetOf(inode));
-  return { kind: "external", sizeBytes: inode.sizeBytes, ...backing };
+  const { digest, payload } = readBacking(pairs, offsetOf(inode));
+  const { sizeBytes } = inode;
+  if (digest === undefined) {
+    return payload === undefined
+      ? { kind: "external", sizeBytes }
+      : { kind: "external", sizeBytes, payload };
+  }
+  return payload === undefined
+    ? { kind: "external", sizeBytes, digest }
+    : { kind: "external", sizeBytes, digest, payload };
 }
 
 function readTarget(image: ErofsImage, inode: RawInode): ByteString {

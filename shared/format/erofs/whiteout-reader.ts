@@ -6,6 +6,7 @@
 
 import {
   type ByteString,
+  bytesToByteString,
   type DirectoryNode,
   type FileNode,
   type Leaf,
@@ -67,7 +68,8 @@ function hasMarks(pairs: readonly XattrPair[], marks: readonly Mark[]): boolean 
 }
 
 function isMark(pair: XattrPair, mark: Mark): boolean {
-  return pair.name === mark.name && pair.value === mark.value;
+  if (pair.name !== mark.name || pair.sizeBytes !== mark.value.length) return false;
+  return bytesToByteString(valueBytes(pair)) === mark.value;
 }
 
 /** Replaces marked files by whiteouts in all their directories; version 0 leaves `opaque` alone. */

@@ -15,14 +15,14 @@ export function plainPairs(
   kind: "root" | "external" | "other",
   offset: number,
 ): XattrPair[] {
-  if (!pairs.some(({ name }) => name.startsWith(OVERLAY))) return pairs;
+  if (pairs.length === 0) return pairs;
   const plain: XattrPair[] = [];
   for (const pair of pairs) {
-    const { name, value, image, at } = pair;
+    const { name, image, at, sizeBytes } = pair;
     if (!name.startsWith(OVERLAY)) {
       plain.push(pair);
     } else if (name.startsWith(ESCAPED)) {
-      plain.push({ name: OVERLAY + name.slice(ESCAPED.length), value, image, at });
+      plain.push({ name: OVERLAY + name.slice(ESCAPED.length), image, at, sizeBytes });
     } else if (!isOwn(name, kind)) {
       throw imageError("bad-value", `Xattr "${name}" is not allowed here`, offset);
     }

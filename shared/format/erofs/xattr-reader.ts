@@ -7,24 +7,43 @@ import { XATTR_PREFIXES } from "./xattr-name.ts";
 
 export interface XattrPair {
   readonly name: ByteString;
-  readonly value: ByteString;
-  /** The image, and where the value is in it. */
-  readonly image: Uint8Array;
+  readonly image: ErofsImage;
+  /** Where the value is in the image. */
   readonly at: number;
+  readonly sizeBytes: number;
 }
 
 /** A view: a value that many files share exists once, however large it is. */
-export function valueBytes({ image, at, value }: XattrPair): Uint8Array {
-  return image.subarray(at, at + value.length);
+export function valueBytes({ image, at, sizeBytes }: XattrPair): Uint8Array {
+  return image.bytes.subarray(at, at + sizeBytes);
 }
 
-/** Shared pairs by offset: read and claimed once, one object for all inodes. */
-export type SharedXattrs = Map<number, XattrPair>;
+/** What one reading of an image has met: most files have the same few names. */
+export interface KnownXattrs {
+  /** By offset: read and claimed once, one object for all inodes. */
+  readonly shared: Map<number, XattrPair>;
+  readonly names: KnownName[];
+}
+
+interface KnownName {
+  readonly prefixIndex: number;
+  /** Where the name without its prefix is in the image. */
+  readonly at: number;
+  readonly nameBytes: number;
+  readonly name: ByteString;
+}
+
+/** Names beyond these are read each time they occur. */
+const MAX_KNOWN_NAMES = 8;
+
+export function createKnownXattrs(): KnownXattrs {
+  return { shared: new Map(), names: [] };
+}
 
 export function readXattrPairs(
   image: ErofsImage,
   inode: RawInode,
-  known: SharedXattrs,
+  known: KnownXattrs,
 ): XattrPair[] {
   if (inode.xattrBytes === 0) return [];
   const { bytes, view } = image;
@@ -36,7 +55,7 @@ export function readXattrPairs(
   const pairs: XattrPair[] = [];
   while (at < end) {
     const entryEnd = entryEndAt(image, at, end);
-    pairs.push(decodeEntry(image, at));
+    pairs.push(decodeEntry(image, at, known));
     at = entryEnd;
   }
   for (let i = 0; i < sharedCount; i++) {
@@ -46,13 +65,13 @@ export function readXattrPairs(
   return pairs;
 }
 
-function readShared(image: ErofsImage, offset: number, known: SharedXattrs): XattrPair {
-  const cached = known.get(offset);
+function readShared(image: ErofsImage, offset: number, known: KnownXattrs): XattrPair {
+  const cached = known.shared.get(offset);
   if (cached !== undefined) return cached;
   const end = entryEndAt(image, offset, image.bytes.length);
   claim(image, offset, end - offset);
-  const pair = decodeEntry(image, offset);
-  known.set(offset, pair);
+  const pair = decodeEntry(image, offset, known);
+  known.shared.set(offset, pair);
   return pair;
 }
 
@@ -65,18 +84,52 @@ function entryEndAt(image: ErofsImage, at: number, limit: number): number {
   return end;
 }
 
-function decodeEntry(image: ErofsImage, at: number): XattrPair {
-  const { bytes, text, view } = image;
-  const nameLength = bytes[at + XattrEntry.offsets.nameLength]!;
-  const prefix = XATTR_PREFIXES[bytes[at + XattrEntry.offsets.nameIndex]!];
-  if (prefix === undefined) throw imageError("unsupported", "Unknown xattr prefix", at);
+function decodeEntry(image: ErofsImage, at: number, known: KnownXattrs): XattrPair {
+  const { bytes, view } = image;
+  const nameBytes = bytes[at + XattrEntry.offsets.nameLength]!;
   const nameAt = at + XattrEntry.sizeBytes;
-  const valueAt = nameAt + nameLength;
-  const name = prefix + text.toString("latin1", nameAt, valueAt);
-  if (name.length === 0 || name.length > 255 || name.includes("\0")) {
-    throw imageError("bad-value", "Xattr name is not 1 to 255 bytes without NUL", at);
+  const prefixIndex = bytes[at + XattrEntry.offsets.nameIndex]!;
+  const name =
+    findKnown(known.names, bytes, prefixIndex, nameAt, nameBytes) ??
+    decodeName(image, prefixIndex, nameAt, nameBytes, known.names);
+  const sizeBytes = view.getUint16(at + XattrEntry.offsets.valueSize, true);
+  return { name, image, at: nameAt + nameBytes, sizeBytes };
+}
+
+function findKnown(
+  names: readonly KnownName[],
+  bytes: Uint8Array,
+  prefixIndex: number,
+  at: number,
+  nameBytes: number,
+): ByteString | null {
+  next: for (let i = 0; i < names.length; i++) {
+    const known = names[i]!;
+    if (known.prefixIndex !== prefixIndex || known.nameBytes !== nameBytes) continue;
+    for (let j = 0; j < nameBytes; j++) {
+      if (bytes[known.at + j] !== bytes[at + j]) continue next;
+    }
+    return known.name;
   }
-  const valueEnd = valueAt + view.getUint16(at + XattrEntry.offsets.valueSize, true);
-  const value = text.toString("latin1", valueAt, valueEnd);
-  return { name, value, image: bytes, at: valueAt };
+  return null;
+}
+
+function decodeName(
+  { text }: ErofsImage,
+  prefixIndex: number,
+  at: number,
+  nameBytes: number,
+  names: KnownName[],
+): ByteString {
+  const prefix = XATTR_PREFIXES[prefixIndex];
+  if (prefix === undefined) {
+    throw imageError("unsupported", "Unknown xattr prefix", at - XattrEntry.sizeBytes);
+  }
+  const name = prefix + text.toString("latin1", at, at + nameBytes);
+  if (name.length === 0 || name.length > 255 || name.includes("\0")) {
+    const problem = "Xattr name is not 1 to 255 bytes without NUL";
+    throw imageError("bad-value", problem, at - XattrEntry.sizeBytes);
+  }
+  if (names.length < MAX_KNOWN_NAMES) names.push({ prefixIndex, at, nameBytes, name });
+  return name;
 }

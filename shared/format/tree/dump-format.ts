@@ -22,10 +22,12 @@ export interface DumpFormatOptions {
   readonly dialect?: "c" | "rust";
 }
 
+const DOTS = [".", ".."] as const;
+
 interface Formatting {
   readonly rust: boolean;
-  /** Path of each leaf's first name. */
-  readonly leaves: Map<Leaf, ByteString>;
+  /** Path of each leaf's first name, escaped. */
+  readonly leaves: Map<Leaf, string>;
   readonly names: Map<Leaf, number>;
 }
 
@@ -45,8 +47,9 @@ export function* formatDumpOf(
   options: DumpFormatOptions = {},
 ): Generator<string> {
   const formatting = createFormatting(root, options);
-  if (node.kind === "directory") yield* directoryLines(formatting, path, node);
-  else yield leafLine(formatting, path, node);
+  const field = path === "" ? "" : escapeField(path);
+  if (node.kind === "directory") yield* directoryLines(formatting, field, node);
+  else yield leafLine(formatting, field, node);
 }
 
 function createFormatting(root: DirectoryNode, { dialect }: DumpFormatOptions): Formatting {
@@ -56,13 +59,15 @@ function createFormatting(root: DirectoryNode, { dialect }: DumpFormatOptions): 
   return formatting;
 }
 
+/** Paths are escaped piece by piece on the way down. */
 function* directoryLines(
   formatting: Formatting,
-  start: ByteString,
+  start: string,
   root: DirectoryNode,
 ): Generator<string> {
-  yield directoryLine(formatting, start === "" ? "/" : start, root);
-  const stack = [{ path: start, directory: root, names: sortedNames(root), next: 0 }];
+  const names = sortedNames(root);
+  yield directoryLine(formatting, start === "" ? "/" : start, root, names);
+  const stack = [{ path: start, directory: root, names, next: 0 }];
   for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
     const name = top.names[top.next++];
     if (name === undefined) {
@@ -70,10 +75,11 @@ function* directoryLines(
       continue;
     }
     const node = top.directory.entries.get(name)!;
-    const path = `${top.path}/${name}`;
+    const path = `${top.path}/${escapeBytes(name)}`;
     if (node.kind === "directory") {
-      yield directoryLine(formatting, path, node);
-      stack.push({ path, directory: node, names: sortedNames(node), next: 0 });
+      const inside = sortedNames(node);
+      yield directoryLine(formatting, path, node, inside);
+      stack.push({ path, directory: node, names: inside, next: 0 });
     } else {
       yield leafLine(formatting, path, node);
     }
@@ -90,21 +96,36 @@ function countNames(root: DirectoryNode, names: Map<Leaf, number>): void {
   }
 }
 
-function directoryLine(formatting: Formatting, path: ByteString, node: DirectoryNode): string {
+function directoryLine(
+  formatting: Formatting,
+  path: string,
+  node: DirectoryNode,
+  names: readonly ByteString[],
+): string {
   let nlink = 2;
   for (const child of node.entries.values()) if (child.kind === "directory") nlink += 1;
-  const size = formatting.rust ? 0 : directorySize(node, path === "/");
+  const size = formatting.rust ? 0 : directorySize(path === "/" ? addStubs(names) : names);
   const mode = S_IFDIR | (node.mode & ~S_IFMT);
   const numbers = `${size} ${mode.toString(8)} ${nlink} ${ownerAndTime(node, 0)}`;
-  return `${escapeField(path)} ${numbers} - - -${formatXattrs(formatting, node.xattrs)}\n`;
+  return `${path} ${numbers} - - -${formatXattrs(formatting, node.xattrs)}\n`;
 }
 
-/** Size in an image of version 0 or 1, where the root also has entries 00..ff. */
-function directorySize(node: DirectoryNode, isRoot: boolean): number {
+/** The root of an image of version 0 or 1 also has entries 00..ff. */
+function addStubs(names: readonly ByteString[]): ByteString[] {
+  const all = new Set(names);
+  for (let i = 0; i < 256; i++) all.add(i.toString(16).padStart(2, "0"));
+  return [...all].sort();
+}
+
+/** Size of a directory with these names, in byte order, in an image of version 0 or 1. */
+function directorySize(names: readonly ByteString[]): number {
   const packing: DirectoryPacking = { blocks: 0, usedBytes: 0 };
-  const names = new Set([...node.entries.keys(), ".", ".."]);
-  if (isRoot) for (let i = 0; i < 256; i++) names.add(i.toString(16).padStart(2, "0"));
-  for (const name of [...names].sort()) packEntry(packing, name.length);
+  let dots = 0;
+  for (const name of names) {
+    for (; dots < 2 && DOTS[dots]! < name; dots++) packEntry(packing, DOTS[dots]!.length);
+    packEntry(packing, name.length);
+  }
+  for (; dots < 2; dots++) packEntry(packing, DOTS[dots]!.length);
   return packedBytes(packing);
 }
 
@@ -112,30 +133,25 @@ function ownerAndTime(node: TreeNode, rdev: number): string {
   return `${node.uid} ${node.gid} ${rdev} ${node.mtimeSec}.${node.mtimeNsec}`;
 }
 
-function leafLine(formatting: Formatting, path: ByteString, leaf: Leaf): string {
+function leafLine(formatting: Formatting, path: string, leaf: Leaf): string {
   const first = formatting.leaves.get(leaf);
   if (first !== undefined) return linkLine(formatting, path, leaf, first);
   formatting.leaves.set(leaf, path);
   const nlink = formatting.rust ? formatting.names.get(leaf)! : leaf.nlink;
   const numbers = `${leaf.mode.toString(8)} ${nlink} ${ownerAndTime(leaf, rdevOf(leaf))}`;
   const xattrs = formatXattrs(formatting, leaf.xattrs);
-  return `${escapeField(path)} ${sizeOf(leaf)} ${numbers} ${dataFields(leaf)}${xattrs}\n`;
+  return `${path} ${sizeOf(leaf)} ${numbers} ${dataFields(leaf)}${xattrs}\n`;
 }
 
-function linkLine(
-  formatting: Formatting,
-  path: ByteString,
-  leaf: Leaf,
-  target: ByteString,
-): string {
+function linkLine(formatting: Formatting, path: string, leaf: Leaf, target: string): string {
   if (formatting.rust) {
-    return `${escapeField(path)} 0 @120000 - - - - 0.0 ${escapeField(target)} - -\n`;
+    return `${path} 0 @120000 - - - - 0.0 ${target} - -\n`;
   }
   const numbers = `@${leaf.mode.toString(8)} ${leaf.nlink} ${ownerAndTime(leaf, rdevOf(leaf))}`;
   const data = dataFields(leaf);
   const rest = data.slice(data.indexOf(" "));
   const xattrs = formatXattrs(formatting, leaf.xattrs);
-  return `${escapeField(path)} ${sizeOf(leaf)} ${numbers} ${escapeField(target)}${rest}${xattrs}\n`;
+  return `${path} ${sizeOf(leaf)} ${numbers} ${target}${rest}${xattrs}\n`;
 }
 
 function rdevOf(leaf: Leaf): number {
@@ -184,6 +200,10 @@ function escapeByte(char: string): string {
 export function escapeField(text: ByteString): string {
   if (text === "") return "-";
   if (text === "-") return "\\x2d";
+  return escapeBytes(text);
+}
+
+function escapeBytes(text: ByteString): string {
   return text.replace(/[^\x21-\x5b\x5d-\x7e]/g, escapeByte);
 }
 
