@@ -37,5 +37,6 @@ if (INITRAMFS_NAMES.includes(name)) {
   process.exitCode = runTool(tool, argv);
 } else {
   const { runBootc } = await import("./updater/cli/program.ts");
-  process.exitCode = await runBootc(name === CFSCTL_NAME ? ["internals", "cfs", ...argv] : argv);
+  // Not exitCode: what does not answer (a server, a disk) must not keep an interrupted program alive.
+  process.exit(await runBootc(name === CFSCTL_NAME ? ["internals", "cfs", ...argv] : argv));
 }

@@ -8,7 +8,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
-import { type Bundle, bundle } from "../scripts/build/bundle.ts";
+import { type Bundle, bundle, WORKERS } from "../scripts/build/bundle.ts";
 import { renderDocs } from "../scripts/docs.ts";
 import {
   listFunctions,
@@ -47,7 +47,7 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
   "shared/store": ["shared/bytes", "shared/format", "shared/sys", "shared/txn"],
   "shared/ostree": ["shared/bytes", "shared/format", "shared/sys", "shared/txn"],
   initrd: SHARED,
-  "updater/registry": SHARED,
+  "updater/registry": [...SHARED, "package.json"],
   "updater/image": [...SHARED, "updater/registry"],
   "updater/boot": SHARED,
   "updater/deploy": [...SHARED, "updater/boot", "updater/image"],
@@ -56,7 +56,7 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
   "updater/ostree": [...SHARED, "updater/boot", "updater/image"],
   "updater/container": [...SHARED, "updater/image"],
   "updater/spec": ["shared/format", "updater/deploy", "updater/image", "updater/ostree"],
-  "updater/output": ["shared/format", "updater/image", "updater/spec"],
+  "updater/output": ["shared/format", "updater/deploy", "updater/image", "updater/spec"],
   "updater/cli": [...SHARED, "updater", "package.json"],
   "main.ts": ["initrd/main.ts", "updater/cli/program.ts", "updater/cli/tools.ts"],
 };
@@ -68,7 +68,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "undici/index.js": ["updater/registry/http.ts"],
   commander: ["updater/cli/"],
   "@commander-js/extra-typings": ["updater/cli/", "scripts/docs"],
-  yaml: ["updater/output/"],
+  yaml: ["updater/output/", "updater/image/policy/registries-d.ts"],
   "tar-stream": [],
 };
 
@@ -124,7 +124,7 @@ describe("imports", () => {
 describe("bundles", () => {
   const bundles = new Map<string, Bundle>();
   beforeAll(async () => {
-    for (const name of ["main", "initrd", "tools", "updater", "hash-worker"] as const)
+    for (const name of ["main", "initrd", "tools", "updater", ...WORKERS] as const)
       bundles.set(name, await bundle(name));
   }, 60_000);
   const inputsOf = (name: string) => Object.keys(bundles.get(name)!.metafile.inputs);
@@ -164,8 +164,15 @@ describe("bundles", () => {
     expect(bundles.get("hash-worker")!.code.length).toBeLessThan(60_000);
   });
 
+  test("object-worker has little, and only what the updater has", () => {
+    const allowed = inputsOf("updater");
+    const own = "updater/image/object-worker.ts";
+    expect(inputsOf("object-worker").filter((path) => !allowed.includes(path))).toEqual([own]);
+    expect(bundles.get("object-worker")!.code.length).toBeLessThan(60_000);
+  });
+
   test("functions of short-lived programs are kept from the last compiler", () => {
-    for (const name of ["tools", "hash-worker"]) {
+    for (const name of ["tools", ...WORKERS]) {
       const code = Buffer.from(bundles.get(name)!.code).toString();
       expect(code.slice(code.lastIndexOf("for("))).toMatch(/^for\(.+\bhashBlocks\b.+\$noFTL\(/);
     }

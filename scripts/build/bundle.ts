@@ -20,11 +20,12 @@ const ENTRY_POINTS = {
   tools: "updater/cli/tools.ts",
   updater: "updater/cli/program.ts",
   "hash-worker": "updater/composefs/hash-worker.ts",
+  "object-worker": "updater/image/object-worker.ts",
 } as const;
 export type BundleName = keyof typeof ENTRY_POINTS;
 /** Nobody imports them: the compiler must be told. */
-export const WORKERS: readonly BundleName[] = ["hash-worker"];
-const SHORT_LIVED: readonly BundleName[] = ["tools", ...WORKERS];
+export const WORKERS: readonly BundleName[] = ["hash-worker", "object-worker"];
+const SHORT_LIVED: readonly BundleName[] = ["tools", "updater", ...WORKERS];
 
 export interface Bundle {
   readonly name: BundleName;

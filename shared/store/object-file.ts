@@ -8,6 +8,7 @@ import { isErrno, StateError } from "../error.ts";
 import { objectPath } from "../format/verity/digest.ts";
 import { copyFileContents } from "../sys/copy.ts";
 import { mkdiratIfMissing } from "../sys/directory.ts";
+import type { Fd } from "../sys/fd.ts";
 import { fsync } from "../sys/file.ts";
 import { enableVerity, measureVerity } from "../sys/verity.ts";
 import { explainNoSpace } from "../txn/no-space.ts";
@@ -34,9 +35,10 @@ export function explainFull<T>(repo: Repository, action: () => T): T {
   }
 }
 
+const TEMPORARY = { parent: "objects", prefix: TEMPORARY_PREFIX, mode: OBJECT_MODE } as const;
+
 export function createTemporary(repo: Repository): TemporaryFile {
-  const options = { parent: "objects", prefix: TEMPORARY_PREFIX, mode: OBJECT_MODE };
-  const open = () => new TemporaryFile(repo.dir, { ...options, named: !repo.hasTmpfile });
+  const open = () => new TemporaryFile(repo.dir, { ...TEMPORARY, named: !repo.hasTmpfile });
   let file: TemporaryFile;
   try {
     file = open();
@@ -47,6 +49,11 @@ export function createTemporary(repo: Repository): TemporaryFile {
   }
   if (file.isNamed) repo.hasTmpfile = false;
   return file;
+}
+
+/** The file without a name that another thread has made and written; not to be disposed of here. */
+export function adoptTemporary(repo: Repository, fd: Fd): TemporaryFile {
+  return new TemporaryFile(repo.dir, TEMPORARY, fd);
 }
 
 /** Seals a complete file and gives it its name. `digest` is null when only the kernel can know it. */

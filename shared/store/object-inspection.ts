@@ -63,14 +63,16 @@ export function measure(repo: Repository, fd: Fd): string | null {
   }
 }
 
-/** Digest of the whole content, read here whatever the kernel says. */
-export function hashFile(repo: Repository, fd: Fd): string {
+/** Digest of the whole content, read here whatever the kernel says; `onBytes` sees every byte. */
+export function hashFile(repo: Repository, fd: Fd, onBytes?: (bytes: Uint8Array) => void): string {
   const hasher = new VerityHasher(repo.algorithm);
   const buffer = repo.buffers.pop() ?? new Uint8Array(BUFFER_BYTES);
   for (let offset = 0; ; ) {
     const count = pread(fd, buffer, offset);
     if (count === 0) break;
-    hasher.update(buffer.subarray(0, count));
+    const bytes = buffer.subarray(0, count);
+    hasher.update(bytes);
+    onBytes?.(bytes);
     offset += count;
   }
   repo.buffers.push(buffer);

@@ -36,30 +36,43 @@ export function storeObject(
   bytes: Uint8Array,
   options: StoreOptions = {},
 ): string {
-  requireWritable(repo);
   const digest = computeVerityDigest(bytes, repo.algorithm);
-  return explainFull(repo, () => {
-    if (options.replaces !== true && isGoodObject(repo, digest)) return digest;
+  storeKnownObject(repo, bytes, digest, options);
+  return digest;
+}
+
+/** As `storeObject`, for a caller who has computed the digest. */
+export function storeKnownObject(
+  repo: Repository,
+  bytes: Uint8Array,
+  digest: string,
+  options: StoreOptions = {},
+): void {
+  requireWritable(repo);
+  explainFull(repo, () => {
+    if (options.replaces !== true && isGoodObject(repo, digest)) return;
     using file = createTemporary(repo);
     writeAll(file.fd, bytes);
-    return publishFile(repo, file, digest, options);
+    publishFile(repo, file, digest, options);
   });
 }
 
 /**
  * Stores the whole content of a file on this machine, sharing its blocks where the file systems can.
- * The digest is that of the copy, so the file may change meanwhile.
+ * The digest is that of the copy, so the file may change meanwhile; `options.onBytes` sees the copy too.
  */
 export function ensureObjectFromFile(
   repo: Repository,
   input: Fd,
-  options: StoreOptions = {},
+  options: StoreOptions & { readonly onBytes?: (bytes: Uint8Array) => void } = {},
 ): StoredObject {
   requireWritable(repo);
   return explainFull(repo, () => {
     using file = createTemporary(repo);
     const { sizeBytes } = copyFileContents(input, file.fd);
-    const digest = repo.secure ? null : hashFile(repo, file.fd);
+    // In a secure repository the kernel makes the digest.
+    const isRead = !repo.secure || options.onBytes !== undefined;
+    const digest = isRead ? hashFile(repo, file.fd, options.onBytes) : null;
     return { digest: publishFile(repo, file, digest, options), sizeBytes };
   });
 }

@@ -23,6 +23,7 @@ import {
   ftruncate,
   openat,
   openatIfExists,
+  openRegularFile,
   pread,
   read,
   readAll,
@@ -102,6 +103,22 @@ describe("opening, reading, writing", () => {
     expect(read(again, part)).toBe(0);
     expect(refusal(() => writeAll(again, part))[0]).toBe("EBADF");
     expect(fstat(fd).mode).toBe(0o100640);
+  });
+
+  it("opens regular files only, and does not touch what else there is", () => {
+    writeFileSync(join(root, "f"), "content");
+    symlinkSync("f", join(root, "l"));
+    // Opening it would fail, so what is seen is that it is not tried.
+    mknodat(dir, "s", 0o140600, 0);
+    expect(refusal(() => openat(dir, "s", O.RDONLY))[0]).toBe("ENXIO");
+    execFileSync("mkfifo", [join(root, "p")]);
+    for (const name of ["s", "p", "."]) expect(openRegularFile(dir, name)).toBeNull();
+    expect(openRegularFile(dir, "l", O.NOFOLLOW)).toBeNull();
+    for (const name of ["f", "l"]) {
+      using fd = openRegularFile(dir, name)!;
+      expect(text(readAll(fd, 100))).toBe("content");
+    }
+    expect(refusal(() => openRegularFile(dir, "none"))[0]).toBe("ENOENT");
   });
 
   it("marks every descriptor close-on-exec", () => {

@@ -1,6 +1,7 @@
 // Opening, reading and writing files. Every descriptor is close-on-exec.
 
 import { FormatError } from "../error.ts";
+import { S_IFMT, S_IFREG } from "../format/tree/node.ts";
 import { LOCK, O } from "./constants.ts";
 import { ERRNO } from "./errno.ts";
 import { type Dir, dirNumber, Fd, type Path } from "./fd.ts";
@@ -26,6 +27,20 @@ export function reopenReadOnly(fd: Fd): Fd {
   return openat(null, `/proc/self/fd/${fd.number}`, O.RDONLY);
 }
 
+/** dup3(2): `target` keeps its number and is the description of `source` from now on. */
+export function replaceDescription(target: Fd, source: Fd): void {
+  checkFd("dup3", attempt("dup3", source.number, target.number, O.CLOEXEC), source);
+}
+
+/**
+ * Opens a regular file for reading; null when something else lies there, which is then not opened at all: to open
+ * a device can have consequences (a watchdog), a FIFO waits. `flags`: O.NOFOLLOW or 0. Needs /proc.
+ */
+export function openRegularFile(dir: Dir, path: Path, flags = 0): Fd | null {
+  using found = openat(dir, path, O.PATH | flags);
+  return (fstat(found).mode & S_IFMT) === S_IFREG ? reopenReadOnly(found) : null;
+}
+
 /** read(2): bytes read, 0 at the end. */
 export function read(fd: Fd, buffer: Uint8Array): number {
   return checkFd("read", attempt("read", fd.number, buffer, buffer.length), fd);
@@ -42,6 +57,14 @@ export function writeAll(fd: Fd, bytes: Uint8Array): void {
   while (rest.length > 0) {
     const count = checkFd("write", attempt("write", fd.number, rest, rest.length), fd);
     rest = rest.subarray(count);
+  }
+}
+
+/** pwrite(2) until everything is written; the current position stays. */
+export function pwriteAll(fd: Fd, bytes: Uint8Array, offset: number): void {
+  for (let done = 0; done < bytes.length; ) {
+    const rest = done === 0 ? bytes : bytes.subarray(done);
+    done += checkFd("pwrite", attempt("pwrite", fd.number, rest, rest.length, offset + done), fd);
   }
 }
 

@@ -7,7 +7,7 @@ import { toHex } from "../bytes/hex.ts";
 import { isErrno } from "../error.ts";
 import { O, RENAME } from "../sys/constants.ts";
 import type { Dir, Fd } from "../sys/fd.ts";
-import { openat, reopenReadOnly } from "../sys/file.ts";
+import { openat, reopenReadOnly, replaceDescription } from "../sys/file.ts";
 import { linkat, linkFd, linkFdIfFree, renameat2, unlinkatIfExists } from "../sys/link.ts";
 
 const NAME_ATTEMPTS = 16;
@@ -24,15 +24,20 @@ export interface TemporaryFileOptions {
 }
 
 export class TemporaryFile implements Disposable {
-  #fd: Fd;
+  readonly #fd: Fd;
   readonly #dir: Dir;
   readonly #options: TemporaryFileOptions;
   /** Path relative to `#dir`; null while it has no name (or has its final one). */
   #name: string | null = null;
 
-  constructor(dir: Dir, options: TemporaryFileOptions) {
+  /** `nameless` is one that another thread has made without a name. */
+  constructor(dir: Dir, options: TemporaryFileOptions, nameless: Fd | null = null) {
     this.#dir = dir;
     this.#options = options;
+    if (nameless !== null) {
+      this.#fd = nameless;
+      return;
+    }
     if (options.named !== true) {
       const fd = openNameless(dir, options);
       if (fd !== null) {
@@ -52,11 +57,10 @@ export class TemporaryFile implements Disposable {
     return this.#name !== null;
   }
 
-  /** Exchanges the descriptor for a read-only one, so that nobody has the file open for writing. */
+  /** Makes the descriptor a read-only one of the same number; nobody has the file open for writing then. */
   makeReadOnly(): void {
-    const readOnly = reopenReadOnly(this.#fd);
-    this.#fd.close();
-    this.#fd = readOnly;
+    using readOnly = reopenReadOnly(this.#fd);
+    replaceDescription(this.#fd, readOnly);
   }
 
   /** Gives the file its final name; false (and nothing changed) when that is taken. */

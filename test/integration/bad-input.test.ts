@@ -87,7 +87,16 @@ describe("no such image", () => {
     ["another directory", "oci:target", 1, 'is not an OCI image directory: .* "oci-layout"'],
     ["no such tag", "oci:good:v9", 1, 'has no tag "v9"; its tags are "v1"'],
     ["unknown transport", "pigeon:good", 2, 'Unknown transport "pigeon"; known are registry, oci'],
-    ["unsupported transport", "docker://x/y", 1, 'not supported yet; copy the image .* "oci"'],
+    ["no archive", "oci-archive:nothing.tar", 1, 'There is no archive ".*/nothing.tar"; check'],
+    [
+      "no Docker archive",
+      "docker-archive:nothing.tar:os",
+      1,
+      'There is no archive ".*/nothing.tar"',
+    ],
+    ["no directory of skopeo", "dir:good", 1, 'it has no file "manifest.json"'],
+    ["no storage", "'containers-storage:[/nothing]os'", 1, "There is no containers-storage with"],
+    ["no tag for Docker", "docker-daemon:os", 2, "neither a tag nor a digest"],
   ])("%s", (_, reference, code, message) => {
     expectRefused(install(`--source-imgref ${reference}`), new RegExp(message), code);
   });

@@ -14,7 +14,7 @@ import { listRefs, removeRef } from "../../shared/store/refs.ts";
 import { streamObject } from "../../shared/store/streams.ts";
 import { makeBootImage } from "../../updater/image/boot-image.ts";
 import { openFileContent } from "../../updater/image/file-content.ts";
-import type { PullProgress } from "../../updater/image/pull.ts";
+import type { PullProgress } from "../../updater/image/pull-progress.ts";
 import { lookupFile } from "../../updater/image/tree-lookup.ts";
 import { type BuiltImage, blobFile, writeLayout } from "../support/oci-builder.ts";
 import { layout, pull, repo, usePullCase } from "../support/pull-case.ts";
@@ -59,6 +59,10 @@ describe("a good image", () => {
       ]),
     );
     const total = built.layers.reduce((sum, { size }) => sum + size, 0);
+    const layersAt = (part: number) =>
+      built.layers.map(({ digest, size }) => ({
+        ...{ digest, bytes: part * size, bytesTotal: size, bytesCached: 0 },
+      }));
     expect(reports[0]).toEqual({
       bytes: 0,
       bytesTotal: total,
@@ -66,6 +70,7 @@ describe("a good image", () => {
       layersDone: 0,
       layersTotal: 3,
       layersCached: 0,
+      layers: layersAt(0),
     });
     expect(reports.at(-1)).toEqual({
       bytes: total,
@@ -74,6 +79,7 @@ describe("a good image", () => {
       layersDone: 3,
       layersTotal: 3,
       layersCached: 0,
+      layers: layersAt(1),
     });
     expect(reports.map(({ bytes }) => bytes)).toEqual(
       reports.map(({ bytes }) => bytes).sort((a, b) => a - b),

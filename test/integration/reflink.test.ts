@@ -24,7 +24,7 @@ describe.skipIf(notRoot !== "" || noBtrfs !== "")(`reflinks${notRoot}${noBtrfs}`
     rmSync(directory, { recursive: true });
   });
 
-  test("copies share blocks on one file system and fall back between two", () => {
+  test("copies, and layers of containers-storage, share blocks; between two file systems they are copied", () => {
     writeFileSync(join(directory, "btrfs.img"), zstdDecompressSync(readFileSync(IMAGE)));
     const child = spawnSync(process.execPath, [PROGRAM, directory], { encoding: "utf8" });
     expect(child.status, child.stderr).toBe(0);
@@ -38,6 +38,7 @@ describe.skipIf(notRoot !== "" || noBtrfs !== "")(`reflinks${notRoot}${noBtrfs}`
         { sizeBytes: 3_000_001, isReflink: false },
       ],
       object: { isNamedRight: true, usedBytes: 0, again: true },
+      pull: { usedBytes: 0, isWhole: true },
     });
   });
 });

@@ -342,9 +342,9 @@ describe("interrupted", () => {
         const source = openSource(reference);
         return {
           ...source,
-          openLayer: async function* (layer) {
+          openLayer: async function* (layer, diffId) {
             controller.abort(new StateError("interrupted", "Interrupted by SIGINT"));
-            yield* source.openLayer(layer);
+            yield* source.openLayer(layer, diffId);
           },
         };
       },

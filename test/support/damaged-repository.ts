@@ -98,9 +98,9 @@ const watchedSource = (reference: Parameters<typeof openSource>[0]): ImageSource
   const source = openSource(reference);
   return {
     ...source,
-    openLayer: (layer) => {
+    openLayer: (layer, diffId) => {
       fetched.push(layer.digest);
-      return source.openLayer(layer);
+      return source.openLayer(layer, diffId);
     },
   };
 };

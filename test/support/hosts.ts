@@ -16,6 +16,7 @@ export function makeDeployment(overrides: Partial<Deployment> = {}): Deployment 
     missingVerityAllowed: false,
     downloadOnly: false,
     softRebootCapable: false,
+    policy: null,
     entryFile: "bootc_debian-13-1.conf",
     ...overrides,
   };

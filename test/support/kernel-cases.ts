@@ -59,6 +59,7 @@ import { fstatat, fstatfs } from "../../shared/sys/stat.ts";
 import { enableVerity, measureVerity } from "../../shared/sys/verity.ts";
 import { applyTransaction } from "../../shared/txn/apply.ts";
 import { writeFileAtomic } from "../../shared/txn/atomic.ts";
+import { securePieces } from "./secure-pieces.ts";
 import { secureRepair } from "./secure-repair.ts";
 import { makeTree } from "./tree-builder.ts";
 
@@ -348,6 +349,11 @@ const CASES = {
   secureRepair() {
     mkdirSync(at("repair"));
     return secureRepair(at("repair"));
+  },
+
+  securePieces() {
+    mkdirSync(at("pieces"));
+    return securePieces(at("pieces"));
   },
 
   /** To be run in a directory on vfat: twice an update as the deployer makes it. */

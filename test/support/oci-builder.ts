@@ -13,6 +13,7 @@ export interface TestLayer {
   readonly mediaType?: string;
   /** Instead of the tar's digest. */
   readonly diffId?: string;
+  readonly annotations?: Readonly<Record<string, string>>;
 }
 
 export interface TestImage {
@@ -82,7 +83,12 @@ function writeImage(directory: string, image: TestImage): BuiltImage {
     const mediaType = layer.mediaType ?? `${OCI}.layer.v1.tar${suffix}`;
     const blob = layer.blob ?? COMPRESS[compression](layer.tar);
     const diffId = layer.diffId ?? computeDigest(layer.tar);
-    return { ...writeBlob(directory, mediaType, blob), diffId };
+    const { annotations } = layer;
+    return {
+      ...writeBlob(directory, mediaType, blob),
+      diffId,
+      ...(annotations && { annotations }),
+    };
   });
   const config = writeJson(directory, `${OCI}.config.v1+json`, {
     architecture: image.architecture ?? HOST,
@@ -95,7 +101,7 @@ function writeImage(directory: string, image: TestImage): BuiltImage {
     schemaVersion: 2,
     mediaType: `${OCI}.manifest.v1+json`,
     config,
-    layers: layers.map(({ mediaType, digest, size }) => ({ mediaType, digest, size })),
+    layers: layers.map(({ diffId: _, ...descriptor }) => descriptor),
     ...(image.annotations === undefined ? {} : { annotations: image.annotations }),
   });
   const annotations =

@@ -11,6 +11,11 @@ import { O } from "../../shared/sys/constants.ts";
 import { type CopiedFile, copyFileContents } from "../../shared/sys/copy.ts";
 import { openat, syncfs } from "../../shared/sys/file.ts";
 import { unshareMounts } from "../../shared/sys/mount.ts";
+import { openContainersStorage } from "../../updater/image/containers-storage.ts";
+import { pullImage } from "../../updater/image/pull.ts";
+import { rebuildTar } from "./repository-listing.ts";
+import { writeStorage } from "./storage-builder.ts";
+import { TAR_END, tarMember } from "./tar-builder.ts";
 
 const directory = process.argv[2]!;
 const mounted = join(directory, "m");
@@ -58,5 +63,17 @@ const object = {
   again: ensureObjectFromFile(repo, input).digest === stored.digest,
 };
 readFileSync(at(`repo/objects/${objectPath(stored.digest)}`));
+
+// A layer of containers-storage on the same file system, read in place.
+const other = Buffer.from(CONTENT).reverse();
+const tar = Buffer.concat([tarMember({ name: "big", content: other }), TAR_END]);
+const { graphRoot, layers } = writeStorage(at("store"), "example.com/os:v1", [tar]);
+const beforePull = used();
+const source = openContainersStorage(`[${graphRoot}]example.com/os:v1`, "amd64");
+await pullImage(repo, source);
+const pull = {
+  usedBytes: inFiles(used() - beforePull),
+  isWhole: (await rebuildTar(repo, layers[0]!.diffId)).equals(tar),
+};
 const ways = [first, again].map(({ isReflink }) => (isReflink ? "shared" : "copied"));
-writeSync(1, JSON.stringify({ first, same, usedForCopies, ways, between, object }));
+writeSync(1, JSON.stringify({ first, same, usedForCopies, ways, between, object, pull }));

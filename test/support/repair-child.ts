@@ -20,8 +20,8 @@ const { remaining } = await repairScenario(repo, scenario, (layout) => {
   const source = openSource(makeImageReference("oci", layout));
   return {
     ...source,
-    openLayer: async function* (layer) {
-      for await (const chunk of source.openLayer(layer)) {
+    openLayer: async function* (layer, diffId) {
+      for await (const chunk of source.openLayer(layer, diffId)) {
         pause("chunk");
         yield chunk;
       }

@@ -18,6 +18,7 @@ export async function installScratch(
   const request: InstallRequest = {
     target: machine.disk,
     source: openSource(reference),
+    sourceReference: reference,
     targetReference: reference,
     rootMountSpec: "UUID=1234",
     bootMountSpec: null,

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { expect, it } from "vitest";
 import { BUN } from "../../scripts/build.ts";
 import { cacheDir, projectDir } from "../support/cache.ts";
+import { SECURE_PIECES_RESULT } from "../support/secure-pieces.ts";
 import { SECURE_REPAIR_RESULT } from "../support/secure-repair.ts";
 import { SECURE_STORE_RESULT } from "../support/secure-store.ts";
 import { createDisk, ext4FromDir } from "./disks.ts";
@@ -57,6 +58,7 @@ it("stores with fs-verity, and keeps vfat whole", async () => {
         );
       expect(await run("secureStore", "ext4")).toEqual(SECURE_STORE_RESULT);
       expect(await run("secureRepair", "ext4")).toEqual(SECURE_REPAIR_RESULT);
+      expect(await run("securePieces", "ext4")).toEqual(SECURE_PIECES_RESULT);
       const { same, text, results } = (await run("transactions", "fat")) as {
         same: boolean;
         text: string;

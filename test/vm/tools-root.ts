@@ -52,6 +52,8 @@ export function chrootCommand(root: string, argv: readonly string[]): string[] {
   const script = [
     "set -e",
     'root=$1; cache=$2; shift 2; mkdir -p "$root$cache"',
+    // A mount point of its own: some programs (podman) change how their root is mounted.
+    'mount --bind "$root" "$root"',
     'mount --rbind /dev "$root/dev"; mount -t proc proc "$root/proc"',
     'mount --rbind /sys "$root/sys"; mount --bind /tmp "$root/tmp"',
     'mount --bind "$cache" "$root$cache"',

@@ -8,6 +8,7 @@ import { setRef } from "../../shared/store/refs.ts";
 import type { Repository } from "../../shared/store/repository.ts";
 import { streamObject } from "../../shared/store/streams.ts";
 import { listTaggedManifests, listTags, removeTag } from "../deploy/image-tag.ts";
+import { raceAbort } from "../image/abortable.ts";
 import {
   computeImageId,
   deploymentTag,
@@ -16,6 +17,7 @@ import {
   tagRefName,
 } from "../image/boot-image.ts";
 import { manifestStreamName } from "../image/image-streams.ts";
+import { dropDownloads } from "../image/kept-downloads.ts";
 import {
   checkDigest,
   linkedImage,
@@ -25,7 +27,8 @@ import {
   readNamedManifest,
 } from "../image/named-image.ts";
 import { makePlainImage } from "../image/plain-image.ts";
-import { pullImage } from "../image/pull.ts";
+import { resolveAdmitted } from "../image/policy/admission.ts";
+import { pullResolvedImage } from "../image/pull.ts";
 import { parseTransportReference } from "../image/reference.ts";
 import { openSource } from "../image/source.ts";
 import { makeOciFsckCommand } from "./cfs-fsck.ts";
@@ -65,11 +68,14 @@ function makePullCommand(terminal: Terminal, optionsOf: OptionsOf) {
     .argument("[name]", "of the tag; the default is the image's")
     .option("--bootable", "also make the EROFS image that boots")
     .action(async (image, name, { bootable }) => {
-      const source = openSource(parseTransportReference(image));
+      const reference = parseTransportReference(image);
+      await using source = openSource(reference);
       const tag = checkTag(name ?? image);
       using repo = openChosenRepository(optionsOf());
       using interruption = watchInterruption();
-      const pulled = await pullImage(repo, source, { signal: interruption.signal });
+      const { signal } = interruption;
+      const { resolved } = await raceAbort(resolveAdmitted(source, reference), signal);
+      const pulled = await pullResolvedImage(repo, source, resolved, { signal });
       const { manifestDigest, configDigest } = pulled;
       const streamName = manifestStreamName(manifestDigest);
       const isDeployed = listTags(repo).includes(deploymentTag(manifestDigest));
@@ -78,6 +84,7 @@ function makePullCommand(terminal: Terminal, optionsOf: OptionsOf) {
       setRef(repo, "streams", tagRefName(tag), streamName);
       // The tag of a deployment, where there is none, would keep the image for ever.
       if (!isDeployed) removeTag(repo, deploymentTag(manifestDigest));
+      dropDownloads(repo);
       terminal.line(`manifest ${manifestDigest}`);
       terminal.line(`config   ${configDigest}`);
       terminal.line(`verity   ${streamObject(repo, streamName)}`);

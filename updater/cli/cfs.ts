@@ -7,6 +7,7 @@ import { Argument, Command, Option } from "@commander-js/extra-typings";
 import type { GarbageReport } from "../../shared/store/gc.ts";
 import { collectGarbage } from "../../shared/store/gc.ts";
 import { computeImageId } from "../image/boot-image.ts";
+import { dropDownloads } from "../image/kept-downloads.ts";
 import { readNamedConfig } from "../image/named-image.ts";
 import { makeDirectoryCommands } from "./cfs-directory.ts";
 import { makeFsckCommand } from "./cfs-fsck.ts";
@@ -73,6 +74,7 @@ function makeGcCommand(terminal: Terminal, optionsOf: OptionsOf) {
     .action(({ root, dryRun }) => {
       using repo = openChosenRepository(optionsOf());
       const options = { roots: root ?? [], dryRun: dryRun === true };
+      if (!options.dryRun) dropDownloads(repo);
       const report = collectGarbage(repo, options);
       for (const line of formatGarbage(report, options.dryRun)) terminal.line(line);
     });

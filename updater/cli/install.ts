@@ -13,6 +13,7 @@ import {
   parseTransportReference,
 } from "../image/reference.ts";
 import { openSource } from "../image/source.ts";
+import { readInstallConfig } from "../install/install-config.ts";
 import {
   type InstallPreparation,
   type InstallRequest,
@@ -22,7 +23,7 @@ import {
 import { absoluteReference } from "./absolute-reference.ts";
 import { formatPlan } from "./plan-text.ts";
 import { enterPrivateMounts } from "./private-mounts.ts";
-import { makeObserver } from "./progress.ts";
+import { makeObserver, makeProgressOption } from "./progress.ts";
 import { acquireVerbLock, requireRoot } from "./session.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -43,6 +44,8 @@ function makeToFilesystemCommand(terminal: Terminal) {
     .requiredOption("--source-imgref <reference>", "image to install, e.g. oci:/path")
     .option("--target-imgref <name>", "image to follow afterwards; default: the source")
     .option("--target-transport <transport>", "transport of --target-imgref", "registry")
+    .option("--enforce-container-sigpolicy", "refuse images that policy.json does not cover")
+    .addOption(new Option("--target-no-signature-verification").hideHelp())
     .option("--karg <argument>", "kernel argument; may be repeated", collect, [])
     .option("--disable-selinux", "turn SELinux off in the installed system, with selinux=0")
     .option("--root-mount-spec <spec>", 'value of root=; default: UUID=…, "" for none')
@@ -59,15 +62,22 @@ function makeToFilesystemCommand(terminal: Terminal) {
     .option("--skip-finalize", "leave the file system writable and untrimmed")
     .option("--acknowledge-destructive", "accepted for bootc's sake")
     .addOption(new Option("--skip-fetch-check").hideHelp())
+    .option("--quiet", "no progress")
+    .addOption(makeProgressOption())
     .option("--dry-run", "check everything, then only print what would be installed, as JSON")
     .action(async (rootPath, options) => {
       if (options.stateroot !== "default") {
         throw new UnsupportedError("feature", 'The composefs backend has one stateroot, "default"');
       }
-      const reference = absoluteReference(parseTransportReference(options.sourceImgref));
+      const reference = demandSignature(
+        absoluteReference(parseTransportReference(options.sourceImgref)),
+        options.enforceContainerSigpolicy,
+      );
+      await using source = openSource(reference);
       const request = {
         target: absolutePath(rootPath),
-        source: openSource(reference),
+        source,
+        sourceReference: reference,
         targetReference: chooseTarget(reference, options.targetImgref, options.targetTransport),
         rootMountSpec: options.rootMountSpec ?? null,
         bootMountSpec: options.bootMountSpec ?? null,
@@ -88,11 +98,20 @@ function makeToFilesystemCommand(terminal: Terminal) {
       }
       terminal.line(`Installing image: ${displayReference(reference)}`);
       terminal.line(`Digest: ${preparation.resolved.manifestDigest}`);
-      using observer = makeObserver(terminal, { quiet: false, progressFd: undefined });
+      using observer = makeObserver(terminal, {
+        quiet: options.quiet === true,
+        progressFd: options.progressFd,
+      });
       const plan = await installToFilesystem(request, preparation, observer);
       terminal.line(`Deployment: ${plan.id}`);
       terminal.line("Installation complete!");
     });
+}
+
+/** `option` is --enforce-container-sigpolicy; without it the image's configuration says. */
+function demandSignature(reference: ImageReference, option: true | undefined): ImageReference {
+  const isDemanded = option ?? readInstallConfig("/").enforceContainerSigpolicy;
+  return isDemanded ? { ...reference, signature: "containerPolicy" } : reference;
 }
 
 /** As the mount table names it; a path that does not exist is refused later, with a better message. */
@@ -120,7 +139,11 @@ function chooseTarget(
   name: string | undefined,
   transport: string,
 ): ImageReference {
-  if (name !== undefined) return absoluteReference(makeImageReference(transport, name));
+  if (name !== undefined) {
+    const { signature } = source;
+    const target = absoluteReference(makeImageReference(transport, name));
+    return signature === undefined ? target : { ...target, signature };
+  }
   if (transport !== "registry") {
     throw new UsageError("missing", "--target-transport needs --target-imgref");
   }

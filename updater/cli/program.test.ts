@@ -111,6 +111,8 @@ describe("a wrong command line: one line, exit code 2", () => {
     [["switch", "a\ufffdb"], 'The argument "a\ufffdb" is not valid UTF-8'],
     [["upgrade", "--check", "--apply"], "cannot be used with"],
     [["upgrade", "--from-downloaded", "--download-only"], "cannot be used with"],
+    [["upgrade", "--format", "json"], "--format json is for --check"],
+    [["upgrade", "--check", "--format", "yaml"], "Allowed choices are humanreadable, json"],
     [["upgrade", "--progress-fd", "x"], "It is not a number."],
     [["status", "--format", "xml"], "Allowed choices are humanreadable, yaml, json"],
     [["status", "--format-version", "2"], "Unsupported format version: 2"],

@@ -3,10 +3,13 @@
 
 import { InvalidArgumentError, Option } from "@commander-js/extra-typings";
 import type { UpdateObserver } from "../deploy/update.ts";
-import { makeTextReporter, type PullReporter } from "../output/progress.ts";
+import { makeTextReporter, type ProgressReporter } from "../output/progress.ts";
 import { makeJsonReporter } from "../output/progress-json.ts";
 import { watchInterruption } from "./interruption.ts";
 import type { Terminal } from "./terminal.ts";
+
+/** A person sees every second that passes. */
+const TICK_MS = 500;
 
 export interface ProgressOptions {
   readonly quiet: boolean;
@@ -23,8 +26,8 @@ export function makeProgressOption() {
 }
 
 /**
- * Also turns the first Ctrl-C into a failure of the fetch. UsageError when the descriptor is not the writing end of a pipe. Disposing ends a line that is being
- * drawn, so that an error message gets one of its own.
+ * Also turns the first Ctrl-C into a failure of the fetch. UsageError when the descriptor is not the writing
+ * end of a pipe. Disposing ends a line that is being drawn, so that an error message gets one of its own.
  */
 export function makeObserver(
   terminal: Terminal,
@@ -32,27 +35,23 @@ export function makeObserver(
 ): UpdateObserver & Disposable {
   const now = () => performance.now();
   const { columns, progress: write } = terminal;
-  const reporters: PullReporter[] = options.quiet
+  const reporters: ProgressReporter[] = options.quiet
     ? []
     : [makeTextReporter({ write, columns, now })];
   if (options.progressFd !== undefined) {
     reporters.push(makeJsonReporter(options.progressFd, { warn: terminal.note, now }));
   }
-  const finish = () => {
-    for (const reporter of reporters) reporter.finish();
-  };
+  const each = (action: (reporter: ProgressReporter) => void) => reporters.forEach(action);
+  const ticking = setInterval(() => each((reporter) => reporter.tick()), TICK_MS);
+  ticking.unref();
   const interruption = watchInterruption();
   return {
     signal: interruption.signal,
-    onProgress: (state) => {
-      for (const reporter of reporters) reporter.report(state);
-    },
-    onStep: (text) => {
-      finish();
-      if (!options.quiet) terminal.note(text);
-    },
+    onProgress: (state) => each((reporter) => reporter.report(state)),
+    onStep: (step) => each((reporter) => reporter.step(step)),
     [Symbol.dispose]: () => {
-      finish();
+      clearInterval(ticking);
+      each((reporter) => reporter.finish());
       interruption[Symbol.dispose]();
     },
   };

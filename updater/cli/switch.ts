@@ -2,11 +2,10 @@
 
 import { isDeepStrictEqual } from "node:util";
 import { Command, Option } from "@commander-js/extra-typings";
-import { UnsupportedError } from "../../shared/error.ts";
 import { makeHostState } from "../deploy/host-state.ts";
 import { updateImage } from "../deploy/update.ts";
 import { observeWorld } from "../deploy/world.ts";
-import { makeImageReference } from "../image/reference.ts";
+import { type ImageReference, makeImageReference } from "../image/reference.ts";
 import { openSource } from "../image/source.ts";
 import { absoluteReference } from "./absolute-reference.ts";
 import { makeObserver, makeProgressOption } from "./progress.ts";
@@ -29,11 +28,11 @@ export function makeSwitchCommand(terminal: Terminal) {
     .option("--dry-run", "fetch, but only print what would be done, as JSON")
     .action(async (target, options) => {
       rejectOstree("switch");
-      if (options.enforceContainerSigpolicy === true) {
-        throw new UnsupportedError("feature", "--enforce-container-sigpolicy is not supported yet");
-      }
-      const reference = absoluteReference(makeImageReference(options.transport, target));
-      const source = openSource(reference);
+      const reference: ImageReference = {
+        ...absoluteReference(makeImageReference(options.transport, target)),
+        ...(options.enforceContainerSigpolicy === true && { signature: "containerPolicy" }),
+      };
+      await using source = openSource(reference);
       using session = openSession("write", "switch");
       const { system, boot, repo, booted } = session;
       const host = makeHostState(system, repo, observeWorld(system, boot.path, booted));

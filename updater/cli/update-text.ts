@@ -5,6 +5,7 @@ import type { ImageFacts } from "../deploy/image-facts.ts";
 import type { UpdateOutcome } from "../deploy/update.ts";
 import { displayReference, type ImageReference } from "../image/reference.ts";
 import { describeStage, formatPlan } from "./plan-text.ts";
+import { describePull } from "./pull-text.ts";
 import type { Terminal } from "./terminal.ts";
 
 export function printOutcome(
@@ -26,6 +27,7 @@ export function printOutcome(
     case "available":
       terminal.line(`Update available for: ${name}`);
       printFacts(terminal, outcome.facts, outcome.manifestDigest);
+      for (const line of describePull(outcome.plan)) terminal.line(`  ${line}`);
       return;
     case "planned":
       terminal.write(formatPlan(describeStage(outcome.preparation)));

@@ -2,14 +2,16 @@
 // (bootc.md 1.2, 4.10).
 
 import { Command, Option } from "@commander-js/extra-typings";
-import { StateError } from "../../shared/error.ts";
+import { StateError, UsageError } from "../../shared/error.ts";
 import { makeHostState } from "../deploy/host-state.ts";
 import { setStagedLock } from "../deploy/stage.ts";
 import { updateImage } from "../deploy/update.ts";
 import { observeWorld } from "../deploy/world.ts";
 import type { ImageReference } from "../image/reference.ts";
 import { openSource } from "../image/source.ts";
+import { formatCanonicalJson } from "../output/json.ts";
 import { makeObserver, makeProgressOption } from "./progress.ts";
+import { describeCheck } from "./pull-text.ts";
 import { rebootSystem } from "./reboot.ts";
 import { openSession, type Session } from "./session.ts";
 import type { Terminal } from "./terminal.ts";
@@ -34,9 +36,18 @@ export function makeUpgradeCommand(terminal: Terminal) {
         "downloadOnly",
       ]),
     )
+    .addOption(
+      new Option("--format <format>", "how --check reports")
+        .choices(["humanreadable", "json"] as const)
+        .default("humanreadable" as const),
+    )
     .addOption(makeProgressOption())
     .option("--dry-run", "fetch, but only print what would be done, as JSON")
     .action(async (options) => {
+      const isJson = options.format === "json";
+      if (isJson && options.check !== true) {
+        throw new UsageError("conflict", "--format json is for --check");
+      }
       using session = openSession("write", "upgrade");
       if (options.fromDownloaded === true) {
         releaseDownloaded(session, terminal, options.dryRun === true);
@@ -44,6 +55,7 @@ export function makeUpgradeCommand(terminal: Terminal) {
         return;
       }
       const reference = followedReference(session);
+      await using source = openSource(reference);
       using observer = makeObserver(terminal, {
         quiet: options.quiet === true,
         progressFd: options.progressFd,
@@ -54,13 +66,17 @@ export function makeUpgradeCommand(terminal: Terminal) {
         {
           kind: "upgrade",
           reference,
-          source: openSource(reference),
+          source,
           checkOnly: options.check === true,
           downloadOnly: options.downloadOnly === true,
           dryRun: options.dryRun === true,
         },
         observer,
       );
+      if (isJson) {
+        terminal.write(`${formatCanonicalJson(describeCheck(outcome, reference))}\n`);
+        return;
+      }
       printOutcome(terminal, outcome, reference, {
         checkOnly: options.check === true,
         downloadOnly: options.downloadOnly === true,

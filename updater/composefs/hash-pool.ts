@@ -6,23 +6,20 @@
 
 import type { VerityAlgorithm } from "../../shared/format/verity/digest.ts";
 import type { Fd } from "../../shared/sys/fd.ts";
-import type { DigestStore } from "./digest-store.ts";
 import {
   awaitFinished,
   claimTask,
   closeQueue,
-  createHashQueue,
   finishTask,
-  type HashQueue,
-  type HashTask,
-  hasStored,
   isFinished,
-  postTask,
+  isFlagRaised,
   QUEUE_TASKS,
-  readTask,
+  type TaskQueue,
   taskResult,
   wakeHelpers,
-} from "./hash-queue.ts";
+} from "../../shared/sys/task-queue.ts";
+import type { DigestStore } from "./digest-store.ts";
+import { createHashQueue, type HashTask, postHashTask, readHashTask } from "./hash-queue.ts";
 import { createTaskRunner, runTask, type TaskRunner } from "./hash-task.ts";
 
 /** What a thread costs to start, as bytes to hash; and what any file costs beside its content. */
@@ -52,7 +49,7 @@ export interface HashPool extends Disposable {
   /** Not one more than this machine has let us start. */
   maxHelpers: number;
   readonly helpers: Worker[];
-  readonly queue: HashQueue;
+  readonly queue: TaskQueue;
   readonly runner: TaskRunner;
   readonly files: Set<Fd>;
   /** The tasks not yet collected, each at its number modulo QUEUE_TASKS. */
@@ -114,7 +111,7 @@ export function addTask(
   while (pendingTasks(pool) === QUEUE_TASKS) advance(pool);
   const costBytes = task.lengthBytes + FILE_COST_BYTES;
   pool.posted[pool.next & (QUEUE_TASKS - 1)] = { costBytes, onResult };
-  postTask(pool.queue, pool.next, task);
+  postHashTask(pool.queue, pool.next, task);
   pool.next = (pool.next + 1) | 0;
   pool.pendingBytes += costBytes;
   if (pool.maxHelpers === 0) drainPool(pool);
@@ -126,7 +123,7 @@ export function addTask(
 export function drainPool(pool: HashPool): void {
   wakeHelpers(pool.queue, pool.maxHelpers);
   while (pendingTasks(pool) > 0) advance(pool);
-  if (pool.store !== null && hasStored(pool.queue)) pool.store.hasNew = true;
+  if (pool.store !== null && isFlagRaised(pool.queue)) pool.store.hasNew = true;
 }
 
 function pendingTasks(pool: HashPool): number {
@@ -148,7 +145,7 @@ function advance(pool: HashPool): void {
 function runOwn({ queue, runner }: HashPool, number: number): void {
   let result: Uint8Array | null = null;
   try {
-    result = runTask(runner, readTask(queue, number));
+    result = runTask(runner, readHashTask(queue, number));
   } catch {} // collected in its turn, and thrown then
   finishTask(queue, number, result);
 }
@@ -157,7 +154,7 @@ function collect(pool: HashPool): void {
   const { queue, runner, oldest } = pool;
   const { onResult, costBytes } = pool.posted[oldest & (QUEUE_TASKS - 1)]!;
   // A task that failed is done again, for its error.
-  const result = taskResult(queue, oldest) ?? runTask(runner, readTask(queue, oldest));
+  const result = taskResult(queue, oldest) ?? runTask(runner, readHashTask(queue, oldest));
   pool.oldest = (oldest + 1) | 0;
   pool.pendingBytes -= costBytes;
   onResult(result);

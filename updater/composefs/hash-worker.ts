@@ -4,32 +4,30 @@
 // trouble is over: no error has to travel between threads.
 
 import { Fd } from "../../shared/sys/fd.ts";
-import { workOnDigestStore } from "./digest-store.ts";
 import {
   awaitTask,
   finishTask,
-  type HashQueue,
-  noteStored,
-  openHashQueue,
-  queueAlgorithm,
-  queueStore,
-  readTask,
-} from "./hash-queue.ts";
+  openTaskQueue,
+  raiseFlag,
+  type TaskQueue,
+} from "../../shared/sys/task-queue.ts";
+import { workOnDigestStore } from "./digest-store.ts";
+import { queueAlgorithm, queueStore, readHashTask } from "./hash-queue.ts";
 import { createTaskRunner, runTask } from "./hash-task.ts";
 
 declare const self: Worker;
 
-self.onmessage = ({ data }: MessageEvent<SharedArrayBuffer>) => work(openHashQueue(data));
+self.onmessage = ({ data }: MessageEvent<SharedArrayBuffer>) => work(openTaskQueue(data));
 
-function work(queue: HashQueue): void {
+function work(queue: TaskQueue): void {
   const directory = queueStore(queue);
   const store = directory === null ? null : workOnDigestStore(new Fd(directory));
   const runner = createTaskRunner(queueAlgorithm(queue), store);
   for (let number = awaitTask(queue); number !== null; number = awaitTask(queue)) {
     let result: Uint8Array | null = null;
     try {
-      result = runTask(runner, readTask(queue, number));
-      if (store?.hasNew) noteStored(queue);
+      result = runTask(runner, readHashTask(queue, number));
+      if (store?.hasNew) raiseFlag(queue);
     } catch {}
     finishTask(queue, number, result);
   }

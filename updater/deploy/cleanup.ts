@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { collectGarbage } from "../../shared/store/gc.ts";
 import { removeTree } from "../../shared/sys/directory.ts";
 import { KERNEL_PARENT } from "../boot/kernel-directory.ts";
+import { listKeptLayers } from "../image/kept-downloads.ts";
 import type { CleanupPlan } from "./cleanup-plan.ts";
 import type { Deployer } from "./deployer.ts";
 import { syncDirectory } from "./deployment-state.ts";
@@ -39,5 +40,6 @@ export function applyCleanup(
     removeArtefacts(deployer, plan);
     for (const tag of plan.tags) removeTag(deployer.repo, tag);
   }
-  return collectGarbage(deployer.repo, { roots: [...plan.roots], dryRun: options.dryRun });
+  const roots = [...plan.roots, ...listKeptLayers(deployer.repo)];
+  return collectGarbage(deployer.repo, { roots, dryRun: options.dryRun });
 }

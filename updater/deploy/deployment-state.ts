@@ -2,18 +2,15 @@
 // written out, then renamed, so that `state/deploy/<id>` is always complete.
 
 import { join } from "node:path";
-import { StateError } from "../../shared/error.ts";
 import type { DirectoryNode } from "../../shared/format/tree/node.ts";
 import type { Repository } from "../../shared/store/repository.ts";
-import { O, RENAME } from "../../shared/sys/constants.ts";
+import { RENAME } from "../../shared/sys/constants.ts";
 import { mkdiratIfMissing, openDirectory, removeTree } from "../../shared/sys/directory.ts";
-import type { Fd } from "../../shared/sys/fd.ts";
-import { fsync, openat, syncfs } from "../../shared/sys/file.ts";
+import { fsync, syncfs } from "../../shared/sys/file.ts";
 import { renameat2, symlinkat } from "../../shared/sys/link.ts";
-import { fstatfs } from "../../shared/sys/stat.ts";
 import { writeFileAtomic } from "../../shared/txn/atomic.ts";
 import { explainNoSpace } from "../../shared/txn/no-space.ts";
-import { statePaths, VAR_DIRECTORY } from "./state-directory.ts";
+import { policyRecordName, statePaths, VAR_DIRECTORY } from "./state-directory.ts";
 import { extractTree } from "./tree-extraction.ts";
 
 /** systemd's time stamp; without it ConditionNeedsUpdate=/etc fires at the next boot. */
@@ -27,6 +24,8 @@ export interface NewState {
   readonly var: DirectoryNode | null;
   /** Text of the origin file. */
   readonly origin: string;
+  /** Text of the record of how the image was accepted. */
+  readonly policy: string;
 }
 
 /**
@@ -53,6 +52,7 @@ function writeStateFiles(repo: Repository, physicalRoot: string, state: NewState
   symlinkat(paths.varTarget, null, join(paths.partial, "var"));
   using partial = openDirectory(null, paths.partial);
   writeFileAtomic(partial, `${state.id}.origin`, Buffer.from(state.origin), { mode: 0o644 });
+  writeFileAtomic(partial, policyRecordName(state.id), Buffer.from(state.policy), { mode: 0o644 });
   syncfs(partial);
   removeTree(null, paths.directory);
   renameat2(null, paths.partial, null, paths.directory);
@@ -81,17 +81,4 @@ function makeDirectories(path: string): void {
 export function syncDirectory(path: string): void {
   using fd = openDirectory(null, path);
   fsync(fd);
-}
-
-/** StateError("no-space") when the file system of `path` has less than `neededBytes` free. */
-export function requireSpace(path: string, neededBytes: number, what: string): void {
-  using fd: Fd = openat(null, path, O.RDONLY | O.DIRECTORY);
-  const { blocksAvailable, blockSizeBytes } = fstatfs(fd);
-  const availableBytes = blocksAvailable * blockSizeBytes;
-  if (availableBytes >= neededBytes) return;
-  throw new StateError(
-    "no-space",
-    `Insufficient free space for ${what} in "${path}" (available: ${availableBytes} bytes, required: ${neededBytes} bytes)`,
-    { path, availableBytes, neededBytes },
-  );
 }

@@ -15,6 +15,7 @@ import { findMount } from "../boot/mount-table.ts";
 import type { System } from "../boot/system.ts";
 import { type ImageReference, parseOriginReference } from "../image/reference.ts";
 import { type ImageFacts, readImageFacts } from "./image-facts.ts";
+import type { PolicyRecord } from "./policy-record.ts";
 import { assignSlots } from "./slots.ts";
 import type { DeploymentState } from "./state-directory.ts";
 import type { World } from "./world.ts";
@@ -34,6 +35,8 @@ export interface Deployment {
   readonly missingVerityAllowed: boolean;
   readonly downloadOnly: boolean;
   readonly softRebootCapable: boolean;
+  /** How its image was accepted, where that was recorded. */
+  readonly policy: PolicyRecord | null;
   /** File name of its boot entry. */
   readonly entryFile: string | null;
 }
@@ -107,6 +110,7 @@ function describeDeployment(
     bootDigest: origin?.bootDigest ?? null,
     missingVerityAllowed: karg?.optional ?? world.booted?.verityOptional ?? false,
     downloadOnly: world.stagedFile?.id === state.id && world.stagedFile.locked,
+    policy: state.policy ?? null,
     entryFile: entry?.fileName ?? null,
   };
 }

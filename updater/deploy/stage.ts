@@ -10,8 +10,9 @@ import { KERNEL_PARENT, readKernelDirectories } from "../boot/kernel-directory.t
 import type { System } from "../boot/system.ts";
 import { type BootImage, readKargs } from "../image/boot-image.ts";
 import { readFileContent } from "../image/file-content.ts";
+import type { PolicyDecision } from "../image/policy/decision.ts";
 import type { Deployer } from "./deployer.ts";
-import { requireSpace, writeState } from "./deployment-state.ts";
+import { writeState } from "./deployment-state.ts";
 import { dropStaged, writeEntriesSteps } from "./entry-exchange.ts";
 import { diffEtc, requireMergeable } from "./etc-merge.ts";
 import type { EtcDiff } from "./etc-plan.ts";
@@ -21,8 +22,9 @@ import {
   copyKernelSteps,
   type KernelFiles,
   kernelFiles,
-  kernelSizeBytes,
 } from "./kernel-source.ts";
+import { formatPolicyRecord, makePolicyRecord } from "./policy-record.ts";
+import { requireExactKernelSpace } from "./space.ts";
 import { planStage, type StagePlan } from "./stage-plan.ts";
 import { formatStagedFile } from "./staged-file.ts";
 import { readStagedFile, stagedFilePath, statePaths } from "./state-directory.ts";
@@ -36,6 +38,7 @@ export interface StageInput {
   readonly manifestDigest: string;
   /** `ostree-unverified-image:<transport>:<image>` */
   readonly originReference: string;
+  readonly decision: PolicyDecision;
   /** Download only. */
   readonly locked: boolean;
 }
@@ -77,8 +80,7 @@ export function prepareStage(
     etc: requireEtc(image.tree, image.deploymentId),
   });
   requireMergeable(etc);
-  if (plan.kernel.write)
-    requireSpace(boot.path, kernelSizeBytes(files), "the kernel and initramfs");
+  if (plan.kernel.write) requireExactKernelSpace(boot.path, files);
   return { plan, etc, files };
 }
 
@@ -96,6 +98,7 @@ export function applyStage(
       etc: requireEtc(input.image.tree, plan.id),
       var: null,
       origin: plan.origin,
+      policy: formatPolicyRecord(makePolicyRecord(input.decision)),
     });
     const kernel = plan.kernel.write
       ? copyKernelSteps(system.physicalRoot, boot.path, plan.kernel.directory, files)

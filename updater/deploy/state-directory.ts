@@ -3,6 +3,7 @@
 //   state/deploy/<id>/etc            its writable /etc
 //   state/deploy/<id>/var            -> ../../os/default/var, shared by all
 //   state/deploy/<id>/<id>.origin    where the image came from
+//   state/deploy/<id>/<id>.policy.json  which policy accepted it, and by which signature (ours)
 //   /run/composefs/staged-deployment what shutdown will make the default
 //
 // Reading is lenient: what is broken or half-written is reported, never fatal.
@@ -13,6 +14,7 @@ import { describeError, isErrno } from "../../shared/error.ts";
 import { isDeploymentId } from "../boot/boot-entry.ts";
 import type { System } from "../boot/system.ts";
 import { type Origin, parseOrigin } from "./origin.ts";
+import { type PolicyRecord, parsePolicyRecord } from "./policy-record.ts";
 import { parseStagedFile, type StagedFile } from "./staged-file.ts";
 
 /** Hard-coded in bootc as well. */
@@ -31,6 +33,7 @@ export interface StatePaths {
   readonly var: string;
   readonly varTarget: string;
   readonly origin: string;
+  readonly policy: string;
 }
 
 /** Absolute paths of one deployment's state. */
@@ -45,7 +48,12 @@ export function statePaths(physicalRoot: string, id: string): StatePaths {
     var: join(directory, "var"),
     varTarget: VAR_LINK,
     origin: join(directory, `${id}.origin`),
+    policy: join(directory, policyRecordName(id)),
   };
+}
+
+export function policyRecordName(id: string): string {
+  return `${id}.policy.json`;
 }
 
 export interface DeploymentState {
@@ -54,6 +62,8 @@ export interface DeploymentState {
   readonly origin: Origin | null;
   /** Whether `etc` and `var` are there: without them the initramfs cannot start the deployment. */
   readonly complete: boolean;
+  /** How its image was accepted; null or absent when nobody wrote that down. */
+  readonly policy?: PolicyRecord | null;
 }
 
 export interface StateListing {
@@ -86,7 +96,17 @@ function readState(physicalRoot: string, id: string, problems: string[]): Deploy
   }
   const complete = exists(paths.etc) && exists(paths.var);
   if (!complete) problems.push(`Deployment ${id.slice(0, 12)} has no etc or var in its state`);
-  return { id, origin, complete };
+  return { id, origin, complete, policy: readPolicyRecord(paths, id, problems) };
+}
+
+function readPolicyRecord(paths: StatePaths, id: string, problems: string[]): PolicyRecord | null {
+  try {
+    return parsePolicyRecord(readFileSync(paths.policy), paths.policy);
+  } catch (error) {
+    if (isErrno(error, "ENOENT", "ENOTDIR")) return null;
+    problems.push(`Deployment ${id.slice(0, 12)}: ${describeError(error)}`);
+    return null;
+  }
 }
 
 export function stagedFilePath(system: System): string {

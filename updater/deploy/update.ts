@@ -5,18 +5,24 @@ import { StateError } from "../../shared/error.ts";
 import type { Repository } from "../../shared/store/repository.ts";
 import { runProgram } from "../boot/program.ts";
 import { hasSystemd, type System } from "../boot/system.ts";
+import { raceAbort } from "../image/abortable.ts";
 import { type BootImage, makeBootImage } from "../image/boot-image.ts";
-import { type PullProgress, pullImage } from "../image/pull.ts";
+import { dropDownloads, settleDownloads } from "../image/kept-downloads.ts";
+import { type AdmittedImage, resolveAdmitted } from "../image/policy/admission.ts";
+import { planImagePull, pullResolvedImage } from "../image/pull.ts";
+import type { PullPlan } from "../image/pull-plan.ts";
+import type { PullProgress } from "../image/pull-progress.ts";
 import { formatOriginReference, type ImageReference } from "../image/reference.ts";
 import type { ImageSource, ResolvedImage } from "../image/resolved-image.ts";
 import { applyCleanup } from "./cleanup.ts";
 import { planCleanup } from "./cleanup-plan.ts";
 import type { Deployer } from "./deployer.ts";
-import { requireSpace } from "./deployment-state.ts";
 import type { BootedImage } from "./environment.ts";
 import { describeImage, type ImageFacts } from "./image-facts.ts";
 import { listTags } from "./image-tag.ts";
+import { requireKernelSpace, requirePullSpace } from "./space.ts";
 import { applyStage, prepareStage, type StagePreparation, setStagedLock } from "./stage.ts";
+import { IMPORTING, STAGING_STEPS, type UpdateStep } from "./update-step.ts";
 import { observeWorld, requireBooted, type World } from "./world.ts";
 
 export interface UpdateRequest {
@@ -34,8 +40,8 @@ export interface UpdateRequest {
 
 export interface UpdateObserver {
   readonly onProgress: (progress: PullProgress) => void;
-  /** A line for a person about the step that begins. */
-  readonly onStep: (text: string) => void;
+  /** The step that begins; null: all are done. */
+  readonly onStep: (step: UpdateStep | null) => void;
   /** Gives up as long as nothing was staged or installed; the verb then fails with its reason. */
   readonly signal?: AbortSignal;
 }
@@ -49,7 +55,13 @@ export type UpdateOutcome =
       readonly id: string;
       readonly lock: "locked" | "unlocked" | "kept";
     }
-  | { readonly kind: "available"; readonly manifestDigest: string; readonly facts: ImageFacts }
+  | {
+      readonly kind: "available";
+      readonly manifestDigest: string;
+      readonly facts: ImageFacts;
+      /** What fetching it would take. */
+      readonly plan: PullPlan;
+    }
   | { readonly kind: "planned"; readonly preparation: StagePreparation }
   | {
       readonly kind: "staged";
@@ -64,9 +76,11 @@ export async function updateImage(
   request: UpdateRequest,
   observer: UpdateObserver,
 ): Promise<UpdateOutcome> {
-  const { system, boot } = deployer;
-  const world = observeWorld(system, boot.path, booted);
-  const resolved = await request.source.resolve();
+  const { system } = deployer;
+  const world = observeWorld(system, deployer.boot.path, booted);
+  const resolving = resolveAdmitted(request.source, request.reference);
+  const admitted = await raceAbort(resolving, observer.signal);
+  const { resolved } = admitted;
   const { manifestDigest } = resolved;
   const facts = describeImage(resolved.manifest, resolved.config);
   const known = request.kind === "upgrade" ? findKnown(world, request, manifestDigest) : null;
@@ -75,39 +89,78 @@ export async function updateImage(
     if (changes && !request.dryRun) setStagedLock(system, known.id, known.lock === "locked");
     return known;
   }
-  if (request.checkOnly) return { kind: "available", manifestDigest, facts };
-
+  const makePlan = () =>
+    planImagePull(deployer.repo, request.source, resolved, {
+      isForDisplay: request.checkOnly,
+      ...(observer.signal && { signal: observer.signal }),
+    });
+  if (request.checkOnly) {
+    return { kind: "available", manifestDigest, facts, plan: await makePlan() };
+  }
+  const plan = await findRoom(deployer, world, request, makePlan);
   try {
-    return await fetchAndStage(deployer, world, request, resolved, observer);
+    return await fetchAndStage(deployer, world, request, { ...admitted, plan }, observer);
   } catch (error) {
-    // Whatever was fetched takes space that /var may need.
-    cleanUpQuietly(deployer, booted);
+    // Whatever was fetched takes space that /var may need; what the next attempt goes on from is bounded.
+    cleanUpQuietly(deployer, booted, error);
     throw error;
   }
+}
+
+/** A plan that there is room for, if need be after removing what nothing uses; StateError("no-space"). */
+async function findRoom(
+  deployer: Deployer,
+  world: World,
+  request: UpdateRequest,
+  makePlan: () => Promise<PullPlan>,
+): Promise<PullPlan> {
+  const { system, boot } = deployer;
+  const requireRoom = (plan: PullPlan) => {
+    requirePullSpace(system.physicalRoot, plan, request.source.name);
+    requireKernelSpace(boot.path, plan, world);
+    return plan;
+  };
+  try {
+    return requireRoom(await makePlan());
+  } catch (error) {
+    if (!(error instanceof StateError) || error.code !== "no-space") throw error;
+    cleanUpQuietly(deployer, requireBooted(world), error);
+  }
+  // What the first plan wanted to use again may be gone.
+  return requireRoom(await makePlan());
 }
 
 async function fetchAndStage(
   deployer: Deployer,
   world: World,
   request: UpdateRequest,
-  resolved: ResolvedImage,
+  { resolved, decision, plan }: AdmittedImage & { readonly plan: PullPlan },
   observer: UpdateObserver,
 ): Promise<UpdateOutcome> {
   const { manifestDigest } = resolved;
-  const image = await fetchImage(deployer, request, resolved, observer);
+  if (!request.dryRun) startFinalizeService(deployer.system);
+  const image = await pullBootImage(deployer.repo, request.source, { resolved, plan }, observer);
   const slot = findSlot(world, image.deploymentId);
-  if (slot !== null && request.kind === "upgrade") return { kind: "unchanged", slot };
+  if (slot !== null && request.kind === "upgrade") {
+    observer.onStep(null);
+    return { kind: "unchanged", slot };
+  }
   const input = {
     image,
     manifestDigest,
     originReference: formatOriginReference(request.reference),
+    decision,
     locked: request.downloadOnly,
   };
+  observer.onStep(request.dryRun ? null : STAGING_STEPS.merging);
   const preparation = prepareStage(deployer, world, input);
   if (request.dryRun) return { kind: "planned", preparation };
-  observer.onStep("Staging the deployment");
+  observer.onStep(STAGING_STEPS.deploying);
   applyStage(deployer, input, preparation);
+  observer.onStep(STAGING_STEPS.cleanup);
+  dropDownloads(deployer.repo);
   cleanUpStaged(deployer, requireBooted(world));
+  observer.onStep(null);
   const facts = describeImage(resolved.manifest, resolved.config);
   return { kind: "staged", id: image.deploymentId, manifestDigest, facts };
 }
@@ -140,34 +193,22 @@ function findSlot(world: World, id: string): "booted" | "rollback" | null {
   return world.live.some((entry) => entry.deploymentId === id) ? "rollback" : null;
 }
 
-async function fetchImage(
-  deployer: Deployer,
-  request: UpdateRequest,
-  resolved: ResolvedImage,
-  observer: UpdateObserver,
-): Promise<BootImage> {
-  const { system, repo } = deployer;
-  const layersBytes = resolved.manifest.layers.reduce((sum, layer) => sum + layer.size, 0);
-  requireSpace(system.physicalRoot, layersBytes, `"${request.source.name}"`);
-  if (!request.dryRun) startFinalizeService(system);
-  return await pullBootImage(repo, request.source, resolved, observer);
+/** What `source` was resolved to, and how to fetch it; without a plan one is made. */
+export interface PlannedImage {
+  readonly resolved: ResolvedImage;
+  readonly plan?: PullPlan;
 }
 
-/** Fetches exactly the image that `source` was resolved to, and makes its bootable form. */
+/** Fetches exactly this image, and makes its bootable form. */
 export async function pullBootImage(
   repo: Repository,
   source: ImageSource,
-  resolved: ResolvedImage,
+  { resolved, plan }: PlannedImage,
   { onProgress, onStep, signal }: UpdateObserver,
 ): Promise<BootImage> {
-  // A tag may have moved on since.
-  const pinned: ImageSource = {
-    name: source.name,
-    resolve: () => Promise.resolve(resolved),
-    openLayer: (layer) => source.openLayer(layer),
-  };
-  const pulled = await pullImage(repo, pinned, { onProgress, ...(signal && { signal }) });
-  onStep("Building the bootable image");
+  const options = { onProgress, ...(plan && { plan }), ...(signal && { signal }) };
+  const pulled = await pullResolvedImage(repo, source, resolved, options);
+  onStep(IMPORTING);
   const image = await makeBootImage(repo, pulled);
   signal?.throwIfAborted();
   return image;
@@ -188,8 +229,9 @@ function cleanUp(deployer: Deployer, booted: BootedImage): void {
 }
 
 /** After a failure, which is what is to be reported; the next cleanup removes what stays. */
-function cleanUpQuietly(deployer: Deployer, booted: BootedImage): void {
+function cleanUpQuietly(deployer: Deployer, booted: BootedImage, failure: unknown): void {
   try {
+    settleDownloads(deployer.repo, failure);
     cleanUp(deployer, booted);
   } catch {}
 }

@@ -4,28 +4,32 @@ import { IntegrityError } from "../../shared/error.ts";
 import { createDigestHash } from "../../shared/format/oci/digest.ts";
 import type { Descriptor } from "../../shared/format/oci/manifest.ts";
 
+import { countGarbage } from "./buffer-garbage.ts";
+
 export type ByteSource = AsyncIterable<Uint8Array>;
 
 /**
- * Passes `chunks` on and throws IntegrityError before the end when they are not what `descriptor`
- * says; so a consumer must not act on the bytes before the end. `what` names the blob in messages.
+ * Passes `chunks` on and throws IntegrityError before the end when they are not what `promise`
+ * says; so a consumer must not act on the bytes before the end. Size null: it is not known. `what` names the
+ * blob in messages.
  */
 export async function* verifyBlob(
   chunks: ByteSource,
-  descriptor: Descriptor,
+  promise: { readonly digest: string; readonly size: number | null },
   what: string,
 ): AsyncGenerator<Uint8Array> {
-  const { digest, size } = descriptor;
+  const { digest, size } = promise;
   const hash = createDigestHash(digest);
   let sizeBytes = 0;
   for await (const chunk of chunks) {
     sizeBytes += chunk.length;
-    if (sizeBytes > size)
+    if (size !== null && sizeBytes > size)
       throw sizeMismatch(what, `has more than the expected ${size} bytes`, digest);
     hash.update(chunk);
     yield chunk;
+    countGarbage(chunk.length);
   }
-  if (sizeBytes < size) {
+  if (size !== null && sizeBytes < size) {
     throw sizeMismatch(what, `is cut short: ${sizeBytes} of ${size} bytes`, digest);
   }
   const found = `${digest.slice(0, digest.indexOf(":"))}:${hash.digest("hex")}`;

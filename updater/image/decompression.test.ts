@@ -79,6 +79,50 @@ describe("whole streams", () => {
     expect(await unpack(data, 2)).toEqual(data);
   });
 
+  test("a chunk may be the same memory again, when asked for", async () => {
+    const data = randomBytes(1_000_000);
+    for (const packed of [gzipSync(data), zstdCompressSync(data)]) {
+      const hash = createHash("sha256");
+      const memory = new Set<unknown>();
+      const options = { reusesChunks: true };
+      for await (const part of decompress(chunked(packed, 65_536), "Layer x", options)) {
+        hash.update(part);
+        memory.add(part.buffer);
+      }
+      expect(hash.digest("hex")).toBe(sha(data));
+      expect(memory.size).toBe(1);
+    }
+  });
+
+  test("a little that becomes much lets timers run meanwhile", async () => {
+    const packed = zstdCompressSync(Buffer.alloc(256 << 20));
+    let [ticks, size] = [0, 0];
+    const timer = setInterval(() => {
+      ticks += 1;
+    }, 1);
+    for await (const part of decompress(chunked(packed, packed.length), "Layer x")) {
+      size += part.length;
+    }
+    clearInterval(timer);
+    expect(size).toBe(256 << 20);
+    expect(ticks).toBeGreaterThan(4);
+  });
+
+  const empty = Buffer.alloc(0);
+  const a = Buffer.from("a");
+  test.each<[string, readonly Buffer[], string]>([
+    ["an empty member", [gzipSync(empty)], ""],
+    ["empty members around one", [gzipSync(empty), gzipSync(a), gzipSync(empty)], "a"],
+    ["an empty frame", [zstdCompressSync(empty)], ""],
+    ["empty frames around one", [zstdCompressSync(empty), zstdCompressSync(a), zstdCompressSync(empty)], "a"],
+    ["nothing but skippable frames", [skippable(0), skippable(70_000), skippable(3)], ""],
+    ["a skippable frame at the end", [zstdCompressSync(a), skippable(200_000)], "a"],
+  ])("%s", async (_name, parts, expected) => {
+    for (const size of [1, 7, 65_536]) {
+      expect((await unpack(Buffer.concat(parts), size)).toString()).toBe(expected);
+    }
+  });
+
   test("zeros after a gzip member are padding", async () => {
     expect(await unpack(Buffer.concat([gzipSync("a"), Buffer.alloc(512)]))).toEqual(
       Buffer.from("a"),
@@ -107,6 +151,14 @@ describe("bad streams", () => {
     const error = await unpack(bytes).catch((e: unknown) => e);
     expect(error).toBeInstanceOf(FormatError);
     expect((error as Error).message).toMatch(/^Layer x is not valid (gzip|zstd) data$/);
+  });
+
+  test("a zstd frame that wants more than 128 MiB of memory", async () => {
+    // Frame header only (RFC 8878, 3.1.1.1.2): window descriptors of 2^27 and 2^28 bytes.
+    const frame = (windowLog: number) =>
+      Buffer.of(0x28, 0xb5, 0x2f, 0xfd, 0x00, (windowLog - 10) << 3, 0x09, 0x00, 0x00, 0x61);
+    expect((await unpack(frame(27))).toString()).toBe("a");
+    await expect(unpack(frame(28))).rejects.toThrow("Layer x is not valid zstd data");
   });
 
   test.each<[string, Buffer, Buffer]>([

@@ -1,91 +1,92 @@
 // Layer decompression as a stream of chunks: gzip (any number of members), zstd (any number of
 // frames, skippable frames in between: zstd:chunked), or none. The first bytes decide.
 //
-// Decoders work on other threads. When the data is bad, the rest of the source is still read, so that
-// a digest mismatch is reported as such and not as its symptom. A cut-off zstd stream is not noticed
-// by the decoder: callers check the digests on both sides.
+// When the data is bad, the rest of the source is still read, so that a digest mismatch is reported as such
+// and not as its symptom. A cut-off zstd stream is not noticed by the decoder: callers check the digests on
+// both sides. What follows the last gzip member, e.g. padding, is ignored.
 
-import type { Transform } from "node:stream";
-import { createGunzip, createZstdDecompress } from "node:zlib";
+import { setImmediate } from "node:timers/promises";
 import { FormatError } from "../../shared/error.ts";
 import type { ByteSource } from "./blob.ts";
+import { createDecoder, type Decoder } from "./decoder.ts";
 
-const CHUNK_BYTES = 1 << 20;
+const CHUNK_BYTES = 1 << 18;
+/** After so much output without waiting, timers and sockets get their turn. */
+const TURN_BYTES = 8 << 20;
 const MAGIC_BYTES = 4;
 
-type Compression = "gzip" | "zstd" | "none";
+export type Compression = "gzip" | "zstd" | "none";
+
+export interface DecompressOptions {
+  /** A chunk is valid only until the next one is asked for. */
+  readonly reusesChunks?: boolean;
+  /** Called before the first chunk. */
+  readonly onDetected?: (compression: Compression) => void;
+}
 
 /** FormatError naming `what` when the data is not valid. Chunks stay valid after the next one. */
-export async function* decompress(source: ByteSource, what: string): AsyncGenerator<Uint8Array> {
+export async function* decompress(
+  source: ByteSource,
+  what: string,
+  { reusesChunks = false, onDetected }: DecompressOptions = {},
+): AsyncGenerator<Uint8Array> {
   const iterator = source[Symbol.asyncIterator]();
   try {
     const head = await readHead(iterator);
     const compression = detectCompression(head);
+    onDetected?.(compression);
     if (compression === "none") {
       yield head;
       yield* { [Symbol.asyncIterator]: () => iterator };
       return;
     }
-    const decoder =
-      compression === "gzip"
-        ? createGunzip({ chunkSize: CHUNK_BYTES })
-        : createZstdDecompress({ chunkSize: CHUNK_BYTES });
-    yield* decode(head, iterator, decoder, `${what} is not valid ${compression} data`);
+    using decoder = createDecoder(compression);
+    const problem = `${what} is not valid ${compression} data`;
+    for await (const chunk of decode(head, iterator, decoder, problem)) {
+      yield reusesChunks ? chunk : chunk.slice();
+    }
   } finally {
     await iterator.return?.();
   }
 }
 
+/** Every chunk is the same memory. */
 async function* decode(
   head: Uint8Array,
   iterator: AsyncIterator<Uint8Array>,
-  decoder: Transform,
+  decoder: Decoder,
   problem: string,
 ): AsyncGenerator<Uint8Array> {
-  const pumping = pump(head, iterator, decoder);
-  // Its failure is looked at below; without this it would count as unhandled until then.
-  pumping.catch(() => {});
+  const output = new Uint8Array(CHUNK_BYTES);
+  let turnBytes = 0;
+  let input: Uint8Array | null = head;
   try {
-    for await (const chunk of decoder) yield chunk as Uint8Array;
+    while (input !== null) {
+      for (let rest = input; rest.length > 0 && !decoder.isAtEnd; ) {
+        const { consumedBytes, producedBytes } = decoder.decode(rest, output);
+        rest = rest.subarray(consumedBytes);
+        if (producedBytes === 0) continue;
+        yield output.subarray(0, producedBytes);
+        turnBytes += producedBytes;
+        if (turnBytes < TURN_BYTES) continue;
+        turnBytes = 0;
+        await setImmediate();
+      }
+      input = await readNext(iterator);
+    }
+    for (let size = decoder.finish(output); size > 0; size = decoder.finish(output)) {
+      yield output.subarray(0, size);
+    }
   } catch (cause) {
-    await pumping;
+    if (!decoder.hasFailed) throw cause;
+    while ((await readNext(iterator)) !== null) {}
     throw new FormatError("bad-value", problem, {}, { cause });
-  } finally {
-    decoder.destroy();
-  }
-  await pumping;
-}
-
-/** Feeds the decoder; a broken decoder gets no more, but the source is read to its end. */
-async function pump(
-  head: Uint8Array,
-  iterator: AsyncIterator<Uint8Array>,
-  decoder: Transform,
-): Promise<void> {
-  try {
-    let chunk = head;
-    for (;;) {
-      if (!decoder.destroyed && !decoder.write(chunk)) await waitForRoom(decoder);
-      const next = await iterator.next();
-      if (next.done === true) break;
-      chunk = next.value;
-    }
-    if (!decoder.destroyed) decoder.end();
-  } catch (error) {
-    // Ends the reader's loop.
-    decoder.destroy(error as Error);
-    throw error;
   }
 }
 
-function waitForRoom(decoder: Transform): Promise<void> {
-  return new Promise((resolve) => {
-    function settle(): void {
-      decoder.off("drain", settle).off("close", settle);
-      resolve();
-    }
-    decoder.on("drain", settle).on("close", settle);
-  });
+async function readNext(iterator: AsyncIterator<Uint8Array>): Promise<Uint8Array | null> {
+  const next = await iterator.next();
+  return next.done === true ? null : next.value;
 }
 
 async function readHead(iterator: AsyncIterator<Uint8Array>): Promise<Uint8Array> {
@@ -98,7 +99,7 @@ async function readHead(iterator: AsyncIterator<Uint8Array>): Promise<Uint8Array
   return head;
 }
 
-function detectCompression(head: Uint8Array): Compression {
+export function detectCompression(head: Uint8Array): Compression {
   const [a, b, c, d] = head;
   if (a === 0x1f && b === 0x8b) return "gzip";
   const isFrame = a === 0x28 && b === 0xb5 && c === 0x2f && d === 0xfd;

@@ -7,20 +7,22 @@
 import { FormatError, IntegrityError } from "../../shared/error.ts";
 import { createDigestHash, splitDigest } from "../../shared/format/oci/digest.ts";
 import { SplitStreamWriter } from "../../shared/format/splitstream/writer.ts";
-import type { TarEntry } from "../../shared/format/tar/entry.ts";
 import { TarReader, type TarSink } from "../../shared/format/tar/reader.ts";
-import { createObject, type ObjectWriter, storeObject } from "../../shared/store/objects.ts";
 import type { Repository } from "../../shared/store/repository.ts";
 import type { ByteSource } from "./blob.ts";
-import { decompress } from "./decompression.ts";
+import { type Compression, decompress } from "./decompression.ts";
 import { storeStream } from "./image-streams.ts";
-import { splitPath } from "./layer-tree.ts";
+import { LayerSplitter } from "./layer-splitter.ts";
+import { createObjectPool, expectWork, type ObjectPool } from "./object-pool.ts";
 
-/** Files up to this size are kept in the stream and in the image (composefs-rs, every version). */
-export const INLINE_MAX_BYTES = 64;
 /** A layer may unpack to this much, plus this many times its compressed size. */
 const FREE_EXPANSION_BYTES = 4 * 2 ** 30;
 const MAX_EXPANSION_RATIO = 200;
+
+/** What a layer of this size may unpack to. */
+export function limitTarBytes(compressedBytes: number): number {
+  return FREE_EXPANSION_BYTES + MAX_EXPANSION_RATIO * compressedBytes;
+}
 
 export interface LayerInput {
   /** Compressed, verified. */
@@ -32,6 +34,8 @@ export interface LayerInput {
   readonly diffId: string;
   /** "Layer sha256:…", for messages. */
   readonly what: string;
+  /** Threads that several layers share; without it the layer has its own. */
+  readonly pool?: ObjectPool;
 }
 
 /**
@@ -39,9 +43,13 @@ export interface LayerInput {
  * IntegrityError when the blob or the tar is not what was promised, FormatError when it is malformed.
  */
 export async function importLayer(repo: Repository, input: LayerInput): Promise<string> {
+  using own = input.pool === undefined ? createObjectPool(repo) : null;
+  const pool = input.pool ?? own!;
+  expectWork(pool, input.compressedBytes);
   using writer = new SplitStreamWriter(repo.algorithm, "ocilayer");
-  using splitter = new LayerSplitter(repo, writer);
-  await readLayer(input, splitter, () => writer.drain());
+  using splitter = new LayerSplitter(repo, writer, pool);
+  await readLayer(input, splitter, () => splitter.drain());
+  splitter.finish();
   return await storeStream(repo, writer);
 }
 
@@ -56,23 +64,27 @@ export async function readLayer(
 ): Promise<void> {
   const { what, diffId } = input;
   const reader = new TarReader(sink);
+  const hash = createDigestHash(diffId);
   // An uncompressed layer is its own tar, and that digest is being checked already.
-  const hash = input.blobDigest === diffId ? null : createDigestHash(diffId);
-  const limitBytes = FREE_EXPANSION_BYTES + MAX_EXPANSION_RATIO * input.compressedBytes;
+  let isBlob = false as boolean;
+  const onDetected = (compression: Compression): void => {
+    isBlob = compression === "none" && input.blobDigest === diffId;
+  };
+  const limitBytes = limitTarBytes(input.compressedBytes);
   let sizeBytes = 0;
   let malformed: FormatError | null = null;
-  for await (const chunk of decompress(input.chunks, what)) {
+  for await (const chunk of decompress(input.chunks, what, { reusesChunks: true, onDetected })) {
     sizeBytes += chunk.length;
     if (sizeBytes > limitBytes) {
       throw new FormatError("limit", `${what} unpacks to more than ${limitBytes} bytes`);
     }
-    hash?.update(chunk);
+    if (!isBlob) hash.update(chunk);
     // A malformed tar is read on: if a digest is wrong as well, that is the cause to report.
     malformed ??= parseChunk(reader, chunk, what);
     await drain();
   }
-  const found = hash && `${splitDigest(diffId).algorithm}:${hash.digest("hex")}`;
-  if (found !== null && found !== diffId) {
+  const found = isBlob ? diffId : `${splitDigest(diffId).algorithm}:${hash.digest("hex")}`;
+  if (found !== diffId) {
     throw new IntegrityError(
       "digest-mismatch",
       `${what} unpacks to a tar with digest ${found}, the image promises ${diffId}`,
@@ -92,52 +104,5 @@ function parseChunk(reader: TarReader, chunk: Uint8Array | null, what: string): 
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
     return new FormatError(error.code, `${what} cannot be read`, error.context, { cause: error });
-  }
-}
-
-/** Large files go to objects, everything else into the stream. */
-class LayerSplitter implements TarSink {
-  readonly #repo: Repository;
-  readonly #writer: SplitStreamWriter;
-  #fileBytes = 0;
-  #object: ObjectWriter | null = null;
-
-  constructor(repo: Repository, writer: SplitStreamWriter) {
-    this.#repo = repo;
-    this.#writer = writer;
-  }
-
-  raw(bytes: Uint8Array): void {
-    this.#writer.writeInline(bytes);
-  }
-
-  entry(entry: TarEntry): void {
-    // Whether parents exist is known only with the lower layers; what can be refused now is.
-    splitPath(entry.path);
-    if (entry.type === "hardlink") splitPath(entry.linkTarget);
-    this.#fileBytes = entry.sizeBytes;
-  }
-
-  content(bytes: Uint8Array): void {
-    if (this.#fileBytes <= INLINE_MAX_BYTES) {
-      this.#writer.writeInline(bytes);
-    } else if (bytes.length === this.#fileBytes) {
-      this.#writer.writeExternal(storeObject(this.#repo, bytes), bytes.length);
-    } else {
-      this.#object ??= createObject(this.#repo);
-      this.#object.write(bytes);
-    }
-  }
-
-  contentEnd(): void {
-    if (this.#object === null) return;
-    const { digest, sizeBytes } = this.#object.finish();
-    this.#object = null;
-    this.#writer.writeExternal(digest, sizeBytes);
-  }
-
-  /** Drops a file that was not completed. */
-  [Symbol.dispose](): void {
-    this.#object?.[Symbol.dispose]();
   }
 }

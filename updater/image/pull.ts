@@ -1,40 +1,49 @@
-// Pulls an image into the repository: layers (two at a time, largest first), then config and manifest.
+// Pulls an image into the repository, as its plan says: layers (two at a time, largest first), then config
+// and manifest.
 //
-// Streams are published only when every layer has arrived and agreed with its digests. Until then, and
-// after any failure, there are only objects nobody refers to, which the next collection removes.
-// A layer whose stream is there, with all its objects, is not fetched again.
+// A layer's stream is published when it has arrived and agreed with its digests, and everything it needs is
+// on the disk. What a pull that fails leaves for the next attempt is in kept-downloads.ts; other than that there
+// are only objects nobody refers to, which the next collection removes.
 
-import { FormatError, IntegrityError } from "../../shared/error.ts";
+import { StateError } from "../../shared/error.ts";
 import type { ImageConfig } from "../../shared/format/oci/config.ts";
-import type { Descriptor, ImageManifest } from "../../shared/format/oci/manifest.ts";
-import { readSplitStreamRefs } from "../../shared/format/splitstream/reader.ts";
-import { hasObject } from "../../shared/store/object-inspection.ts";
+import type { ImageManifest } from "../../shared/format/oci/manifest.ts";
 import type { Repository } from "../../shared/store/repository.ts";
-import { publishStream } from "../../shared/store/streams.ts";
+import { abortable, raceAbort } from "./abortable.ts";
 import type { ByteSource } from "./blob.ts";
-import { layerStreamName, publishImageStreams, readStream } from "./image-streams.ts";
-import { importLayer } from "./layers.ts";
+import { importPartialLayer, type PartialLayer } from "./chunked-import.ts";
+import type { RangeOpener } from "./chunked-toc.ts";
+import { Downloads } from "./download.ts";
+import { publishImageStreams } from "./image-streams.ts";
+import { dropDownloads, pruneDownloads } from "./kept-downloads.ts";
+import { readRange } from "./kept-ranges.ts";
+import { LayerPublisher } from "./layer-publisher.ts";
+import { importLayer, type LayerInput } from "./layers.ts";
+import { createObjectPool, type ObjectPool } from "./object-pool.ts";
+import {
+  isUnusable,
+  type LayerPlan,
+  type PlanOptions,
+  type PullPlan,
+  planPull,
+} from "./pull-plan.ts";
+import { ProgressCounter, type PullProgress } from "./pull-progress.ts";
 import type { ImageSource, ResolvedImage } from "./resolved-image.ts";
+import { hasLayer } from "./stored-layer.ts";
+import { importTarPieces } from "./tar-pieces.ts";
 
 const PARALLEL_LAYERS = 2;
 
-/** Compressed bytes. `bytesTotal` is final from the first report on; `bytes` never goes back. */
-export interface PullProgress {
-  readonly bytes: number;
-  readonly bytesTotal: number;
-  /** Size of the layers that need not be fetched; not part of the other two. */
-  readonly bytesCached: number;
-  readonly layersDone: number;
-  readonly layersTotal: number;
-  readonly layersCached: number;
-}
-
 export interface PullOptions {
   readonly onProgress?: (progress: PullProgress) => void;
-  /** Gives up at the next chunk; the pull then fails with the signal's reason. */
+  /** Gives up at once; the pull then fails with the signal's reason. */
   readonly signal?: AbortSignal;
   /** Objects that are known to be damaged, whatever their names say. */
   readonly damaged?: ReadonlySet<string>;
+  /** Made for exactly this image; made here when left out. */
+  readonly plan?: PullPlan;
+  /** Times the waits before a server is asked again; 1 when left out. */
+  readonly patience?: number;
 }
 
 export interface PulledImage extends ResolvedImage {
@@ -43,21 +52,26 @@ export interface PulledImage extends ResolvedImage {
   readonly manifest: ImageManifest;
 }
 
-interface Layer {
-  readonly diffId: string;
-  readonly descriptor: Descriptor;
-}
-
 /**
  * IntegrityError when bytes are not what the image promises, FormatError when they are malformed,
- * StateError("no-space") when the disk is full.
+ * StateError("no-space") when the disk is full, RegistryError when the source gave up.
  */
 export async function pullImage(
   repo: Repository,
   source: ImageSource,
   options: PullOptions = {},
 ): Promise<PulledImage> {
-  const image = await source.resolve();
+  const image = await raceAbort(source.resolve(), options.signal);
+  return await pullResolvedImage(repo, source, image, options);
+}
+
+/** Exactly this image, whatever the source's name stands for by now; errors as `pullImage`. */
+export async function pullResolvedImage(
+  repo: Repository,
+  source: ImageSource,
+  image: ResolvedImage,
+  options: PullOptions = {},
+): Promise<PulledImage> {
   await pullLayers(repo, source, image, options);
   await publishImageStreams(repo, image, new Map());
   return { ...image, configDigest: image.manifest.config.digest };
@@ -70,58 +84,70 @@ export async function pullLayers(
   image: ResolvedImage,
   options: PullOptions = {},
 ): Promise<void> {
-  const layers = pairLayers(image);
-  const missing = layers.filter(({ diffId }) => !hasLayer(repo, diffId, options.damaged));
-  const progress = new ProgressCounter(layers, missing, options.onProgress);
-  const streams = await importLayers(repo, source, missing, progress, options.signal);
-  for (const [diffId, digest] of streams) publishStream(repo, layerStreamName(diffId), digest);
-}
-
-/** Each distinct layer once. */
-function pairLayers({ manifest, config }: ResolvedImage): Layer[] {
-  const layers = new Map<string, Layer>();
-  for (const [i, diffId] of config.rootfs.diff_ids.entries()) {
-    layers.set(diffId, { diffId, descriptor: manifest.layers[i]! });
-  }
-  return [...layers.values()];
-}
-
-/** A stream that is damaged or lacks an object does not count: the layer is imported again. */
-function hasLayer(repo: Repository, diffId: string, damaged?: ReadonlySet<string>): boolean {
+  const isRemote = source.openRange !== undefined;
+  if (isRemote) pruneDownloads(repo);
+  const plan = options.plan ?? (await planImagePull(repo, source, image, options));
+  const progress = new ProgressCounter(plan, options.onProgress);
   try {
-    const stream = readStream(repo, layerStreamName(diffId));
-    if (stream === null) return false;
-    const { objectRefs } = readSplitStreamRefs(stream);
-    return objectRefs.every((digest) => damaged?.has(digest) !== true && hasObject(repo, digest));
+    await fetchLayers({ repo, source, plan, progress, options, keeps: isRemote });
   } catch (error) {
-    if (error instanceof IntegrityError || error instanceof FormatError) return false;
-    throw error;
+    if (!isRemote || !(error instanceof StateError) || error.code !== "no-space") throw error;
+    // There may be room for the image, if not for its downloads as well.
+    dropDownloads(repo);
+    const layers = plan.layers.filter(({ diffId }) => !hasLayer(repo, diffId, options.damaged));
+    const rest = { ...plan, layers };
+    await fetchLayers({ repo, source, plan: rest, progress, options, keeps: false });
   }
 }
 
-async function importLayers(
+type PlanRequest = Pick<PlanOptions, "signal" | "damaged" | "isForDisplay">;
+
+/** The plan of a pull, with what downloads of earlier attempts have. */
+export async function planImagePull(
   repo: Repository,
   source: ImageSource,
-  layers: readonly Layer[],
-  progress: ProgressCounter,
-  signal: AbortSignal | undefined,
-): Promise<ReadonlyMap<string, string>> {
-  const queue = layers.toSorted((a, b) => b.descriptor.size - a.descriptor.size);
-  const streams = new Map<string, string>();
+  image: ResolvedImage,
+  options: PlanRequest = {},
+): Promise<PullPlan> {
+  await using downloads = new Downloads(repo, source, { signal: options.signal });
+  const planning = planPull(repo, source, image, { ...options, downloads });
+  return await raceAbort(planning, options.signal);
+}
+
+interface LayerFetch {
+  readonly repo: Repository;
+  readonly source: ImageSource;
+  readonly plan: PullPlan;
+  readonly progress: ProgressCounter;
+  readonly options: PullOptions;
+  /** What is fetched is kept until it is safe somewhere else. */
+  readonly keeps: boolean;
+}
+
+async function fetchLayers(fetch: LayerFetch): Promise<void> {
+  const { repo, source, plan, progress, keeps } = fetch;
+  const { signal, patience = 1 } = fetch.options;
   const failure = new AbortController();
   const stop = signal === undefined ? failure.signal : AbortSignal.any([signal, failure.signal]);
+  const diffIds = new Map(plan.layers.map((each) => [each.descriptor.digest, each.diffId]));
+  await using downloads = new Downloads(repo, source, {
+    signal: stop,
+    onBytes: ({ digest }, count) => progress.addBytes(diffIds.get(digest)!, count),
+    ...{ patience, keeps },
+  });
+  using pool = createObjectPool(repo);
+  const pull: Pull = { repo, source, downloads, progress, pool, patience, stop };
+  const publisher = new LayerPublisher(repo, keeps ? downloads : null, stop);
+  const queue = plan.layers
+    .filter(({ method }) => method !== "cached")
+    .toSorted((a, b) => b.fetchBytes - a.fetchBytes || b.descriptor.size - a.descriptor.size);
+  const whole = queue.filter(({ method }) => method === "whole");
+  downloads.start(whole.map(({ descriptor }) => descriptor));
   async function work(): Promise<void> {
     for (let layer = queue.shift(); layer !== undefined; layer = queue.shift()) {
-      const { diffId, descriptor } = layer;
-      const digest = await importLayer(repo, {
-        chunks: watch(source.openLayer(descriptor), progress, stop),
-        compressedBytes: descriptor.size,
-        blobDigest: descriptor.digest,
-        diffId,
-        what: `Layer ${descriptor.digest} of "${source.name}"`,
-      });
-      streams.set(diffId, digest);
-      progress.finishLayer();
+      const digest = await fetchLayer(pull, layer);
+      publisher.add({ ...layer, digest });
+      pull.progress.finishLayer(layer.diffId);
     }
   }
   const workers = Array.from({ length: PARALLEL_LAYERS }, () =>
@@ -132,58 +158,92 @@ async function importLayers(
   );
   await Promise.all(workers);
   stop.throwIfAborted();
-  return streams;
+  await publisher.finish();
+}
+
+/** What every layer of a pull needs. */
+interface Pull {
+  readonly repo: Repository;
+  readonly source: ImageSource;
+  readonly downloads: Downloads;
+  readonly progress: ProgressCounter;
+  readonly pool: ObjectPool;
+  readonly patience: number;
+  readonly stop: AbortSignal;
+}
+
+/** The splitstream's digest. */
+async function fetchLayer(pull: Pull, layer: LayerPlan): Promise<string> {
+  const { repo, source, stop } = pull;
+  const { diffId, descriptor } = layer;
+  const what = `Layer ${descriptor.digest} of "${source.name}"`;
+  if (layer.method === "pieces") {
+    const pieces = source.openPieces!(descriptor, diffId);
+    return await importTarPieces(repo, abortable(pieces, stop), { diffId, what });
+  }
+  if (layer.partial !== null) {
+    const digest = await fetchPartially(pull, layer, layer.partial, what);
+    if (digest !== null) return digest;
+    // The layer was not started with the others.
+    pull.downloads.add(descriptor);
+  }
+  return await fetchWhole(pull, layer, what);
+}
+
+/** Null when the layer is not what its table says. */
+async function fetchPartially(
+  { repo, source, downloads, progress, patience, stop }: Pull,
+  { diffId, descriptor }: LayerPlan,
+  partial: PartialLayer,
+  what: string,
+): Promise<string | null> {
+  const keeper = {
+    fetch: { source, layer: descriptor, support: { isMissing: false }, patience },
+    store: partial.ranges.length === 0 ? null : await downloads.openStore(descriptor),
+    onBytes: (count: number) => progress.addBytes(diffId, count),
+  };
+  const openRange: RangeOpener = (range, signal) => readRange(keeper, range, signal);
+  const input = { diffId, compressedBytes: descriptor.size, what };
+  try {
+    return await raceAbort(importPartialLayer(repo, partial, openRange, input, stop), stop);
+  } catch (error) {
+    stop.throwIfAborted();
+    if (isUnusable(error)) return null;
+    throw error;
+  }
+}
+
+/** A download whose bytes are wrong is thrown away and tried once more. */
+async function fetchWhole(pull: Pull, { diffId, descriptor }: LayerPlan, what: string) {
+  const { repo, source, downloads, pool } = pull;
+  const { digest: blobDigest, size: compressedBytes } = descriptor;
+  const input: Omit<LayerInput, "chunks"> = { compressedBytes, blobDigest, diffId, what, pool };
+  if (source.openRange === undefined) {
+    return await importLayer(repo, { ...input, chunks: watch(pull, diffId, descriptor) });
+  }
+  for (let isRetry = false; ; isRetry = true) {
+    try {
+      const digest = await importLayer(repo, { ...input, chunks: downloads.read(descriptor) });
+      downloads.finish(descriptor);
+      return digest;
+    } catch (error) {
+      if (!downloads.isCorrupt(descriptor)) throw error;
+      if (isRetry) {
+        await downloads.remove(descriptor);
+        throw error;
+      }
+      await downloads.restart(descriptor);
+    }
+  }
 }
 
 async function* watch(
-  chunks: ByteSource,
-  progress: ProgressCounter,
-  signal: AbortSignal,
-): AsyncGenerator<Uint8Array> {
-  signal.throwIfAborted();
-  for await (const chunk of chunks) {
-    signal.throwIfAborted();
-    progress.addBytes(chunk.length);
+  { source, progress, stop }: Pull,
+  diffId: string,
+  descriptor: LayerPlan["descriptor"],
+): ByteSource {
+  for await (const chunk of abortable(source.openLayer(descriptor, diffId), stop)) {
+    progress.addBytes(diffId, chunk.length);
     yield chunk;
   }
-}
-
-class ProgressCounter {
-  #state: PullProgress;
-  readonly #report: ((progress: PullProgress) => void) | undefined;
-
-  constructor(
-    layers: readonly Layer[],
-    missing: readonly Layer[],
-    report: ((progress: PullProgress) => void) | undefined,
-  ) {
-    const bytesTotal = sumSizes(missing);
-    this.#state = {
-      bytes: 0,
-      bytesTotal,
-      bytesCached: sumSizes(layers) - bytesTotal,
-      layersDone: 0,
-      layersTotal: missing.length,
-      layersCached: layers.length - missing.length,
-    };
-    this.#report = report;
-    report?.(this.#state);
-  }
-
-  addBytes(count: number): void {
-    this.#update({ bytes: this.#state.bytes + count });
-  }
-
-  finishLayer(): void {
-    this.#update({ layersDone: this.#state.layersDone + 1 });
-  }
-
-  #update(change: Partial<PullProgress>): void {
-    this.#state = { ...this.#state, ...change };
-    this.#report?.(this.#state);
-  }
-}
-
-function sumSizes(layers: readonly Layer[]): number {
-  return layers.reduce((sum, { descriptor }) => sum + descriptor.size, 0);
 }

@@ -205,7 +205,7 @@ function makeInput(
   signal: AbortSignal | undefined,
 ): LayerInput {
   return {
-    chunks: watch(source.openLayer(descriptor), signal),
+    chunks: watch(source.openLayer(descriptor, diffId), signal),
     compressedBytes: descriptor.size,
     blobDigest: descriptor.digest,
     diffId,

@@ -9,7 +9,8 @@ import type { TarEntry } from "../../shared/format/tar/entry.ts";
 import { TarReader, type TarSink } from "../../shared/format/tar/reader.ts";
 import { createObject, type ObjectWriter } from "../../shared/store/objects.ts";
 import type { Repository } from "../../shared/store/repository.ts";
-import { INLINE_MAX_BYTES, type LayerInput, readLayer } from "./layers.ts";
+import { INLINE_MAX_BYTES } from "./layer-splitter.ts";
+import { type LayerInput, readLayer } from "./layers.ts";
 
 const NO_SINK: TarSink = { raw() {}, entry() {}, content() {}, contentEnd() {} };
 

@@ -31,7 +31,8 @@ export interface OpenedSource {
   readonly found: ResolvedImage;
 }
 
-export interface Sources {
+/** Disposing of it closes what was opened. */
+export interface Sources extends AsyncDisposable {
   /** Places that may have the image, for messages. */
   readonly list: (users: readonly ImageUser[], manifestDigest: string) => readonly string[];
   /** `action` with one place after the other until it succeeds; StateError with every failure. */
@@ -44,13 +45,15 @@ export interface Sources {
 
 export function makeSources(options: SourceOptions): Sources {
   const opened = new Map<string, Promise<OpenedSource>>();
+  const made: ImageSource[] = [];
   const open = (reference: ImageReference) => {
     const key = displayReference(reference);
     const known = opened.get(key);
     if (known !== undefined) return known;
     const source = Promise.resolve().then(async () => {
-      const made = options.open(reference);
-      return { source: made, found: await made.resolve() };
+      const source = options.open(reference);
+      made.push(source);
+      return { source, found: await source.resolve() };
     });
     opened.set(key, source);
     return source;
@@ -77,6 +80,9 @@ export function makeSources(options: SourceOptions): Sources {
         }
       }
       throw noSource(problems, digest);
+    },
+    [Symbol.asyncDispose]: async () => {
+      for (const each of made) await each[Symbol.asyncDispose]?.();
     },
   };
 }

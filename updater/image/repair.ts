@@ -46,7 +46,7 @@ export async function repairRepository(
   options: RepairOptions,
 ): Promise<RepairResult> {
   requireWritable(repo);
-  const sources = makeSources(options);
+  await using sources = makeSources(options);
   const taken: { readonly step: RepairStep; readonly error: string | null }[] = [];
   const attempts = new Map<string, number>();
   let found = findings;

@@ -11,7 +11,10 @@ import {
   parseManifestDocument,
 } from "../../shared/format/oci/manifest.ts";
 import { selectPlatform } from "../../shared/format/oci/platform.ts";
+import type { RegistryReference } from "../registry/reference.ts";
 import { type ByteSource, readBlob } from "./blob.ts";
+import type { SignatureSource } from "./policy/signature-source.ts";
+import type { TarPiece } from "./tar-pieces.ts";
 
 export interface ResolvedImage {
   /** sha256:… of `manifestBytes` */
@@ -23,13 +26,50 @@ export interface ResolvedImage {
   readonly config: ImageConfig;
 }
 
+/** A document on the way from a reference to its image, checked against its digest. */
+export interface ResolvedDocument {
+  readonly digest: string;
+  readonly bytes: Uint8Array;
+}
+
+/**
+ * Asked once the manifest is known, before anything else of the image is read; refuses the image by
+ * throwing. `documents`: the indexes that led to the manifest, and last the manifest. `found`: where a
+ * registry's image was found, as its name alone may not say (short names).
+ */
+export type AdmitImage = (
+  documents: readonly ResolvedDocument[],
+  found?: RegistryReference,
+) => Promise<void>;
+
 /** One opened image reference. */
 export interface ImageSource {
   /** For messages: "oci:/path:tag". */
   readonly name: string;
-  resolve(): Promise<ResolvedImage>;
-  /** The layer's bytes as stored, checked for size and digest while they are read. */
-  openLayer(layer: Descriptor): ByteSource;
+  resolve(admit?: AdmitImage): Promise<ResolvedImage>;
+  /**
+   * The layer's bytes as stored, checked for size and digest while they are read. A transport that keeps
+   * layers unpacked gives the tar instead; its reader checks it against `diffId`.
+   */
+  openLayer(layer: Descriptor, diffId: string): ByteSource;
+  /**
+   * Bytes from the middle of a layer as the server has them, UNVERIFIED, at most the range. Only for
+   * transports where fetching costs. A body that breaks off throws RegistryError("unavailable" or
+   * "rate-limited"), a server that cannot start in the middle UnsupportedError("feature").
+   */
+  readonly openRange?: (layer: Descriptor, range: ByteRange, signal?: AbortSignal) => ByteSource;
+  /** A layer whose files lie somewhere already; used instead of `openLayer`. */
+  readonly openPieces?: (layer: Descriptor, diffId: string) => AsyncIterable<TarPiece>;
+  /** Signatures of its documents; absent where the transport keeps none. */
+  readonly signatures?: SignatureSource;
+  /** Closes connections and removes temporary files, without waiting for anybody. */
+  [Symbol.asyncDispose]?(): Promise<void>;
+}
+
+/** Bytes [startByte, endByte) of a blob. */
+export interface ByteRange {
+  readonly startByte: number;
+  readonly endByte: number;
 }
 
 /** Indexes may point to indexes; a chain longer than this is refused. */
@@ -44,17 +84,21 @@ export async function resolveImage(
   open: (descriptor: Descriptor) => ByteSource,
   architecture: string,
   name: string,
+  admit?: AdmitImage,
 ): Promise<ResolvedImage> {
+  const documents: ResolvedDocument[] = [];
   let descriptor = first;
   for (let depth = 0; depth < MAX_INDEX_DEPTH; depth++) {
     const what = `Manifest ${descriptor.digest} of "${name}"`;
     const bytes = await readDocument(descriptor, open, what);
     const document = parseManifestDocument(bytes, descriptor.mediaType, what);
+    documents.push({ digest: descriptor.digest, bytes });
     if (document.kind === "index") {
       descriptor = selectPlatform(document.index, architecture, `Image "${name}"`);
       continue;
     }
     const { manifest } = document;
+    await admit?.(documents);
     const configWhat = `Config ${manifest.config.digest} of "${name}"`;
     const configBytes = await readDocument(manifest.config, open, configWhat);
     const config = parseImageConfig(configBytes, manifest.layers.length, configWhat);

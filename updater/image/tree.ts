@@ -9,8 +9,8 @@ import type { DirectoryNode, FileContent } from "../../shared/format/tree/node.t
 import { objectPath } from "../../shared/format/verity/digest.ts";
 import type { Repository } from "../../shared/store/repository.ts";
 import { layerStreamName, readStream } from "./image-streams.ts";
+import { INLINE_MAX_BYTES } from "./layer-splitter.ts";
 import { applyEntry, createRoot } from "./layer-tree.ts";
-import { INLINE_MAX_BYTES } from "./layers.ts";
 
 const EMPTY: FileContent = { kind: "inline", bytes: new Uint8Array(0) };
 

@@ -19,16 +19,18 @@ import {
 } from "../boot/kernel-directory.ts";
 import type { System } from "../boot/system.ts";
 import { requireBootctl } from "../boot/systemd-boot.ts";
-import { requireSpace, writeState } from "../deploy/deployment-state.ts";
+import { writeState } from "../deploy/deployment-state.ts";
 import { requireEtc } from "../deploy/image-tree.ts";
-import {
-  computeBootDigest,
-  copyKernelSteps,
-  kernelFiles,
-  kernelSizeBytes,
-} from "../deploy/kernel-source.ts";
+import { computeBootDigest, copyKernelSteps, kernelFiles } from "../deploy/kernel-source.ts";
+import { formatPolicyRecord, makePolicyRecord } from "../deploy/policy-record.ts";
+import { requireExactKernelSpace, requireKernelSpace, requirePullSpace } from "../deploy/space.ts";
 import { pullBootImage, type UpdateObserver } from "../deploy/update.ts";
+import { INSTALL_STEPS } from "../deploy/update-step.ts";
 import type { BootImage } from "../image/boot-image.ts";
+import { dropDownloads } from "../image/kept-downloads.ts";
+import { resolveAdmitted } from "../image/policy/admission.ts";
+import type { PolicyDecision } from "../image/policy/decision.ts";
+import { type PullPlan, planFirstPull } from "../image/pull-plan.ts";
 import { formatOriginReference, type ImageReference } from "../image/reference.ts";
 import type { ImageSource, ResolvedImage } from "../image/resolved-image.ts";
 import { lookupDirectory } from "../image/tree-lookup.ts";
@@ -45,6 +47,8 @@ export interface InstallRequest {
   /** Absolute path of a mount point. */
   readonly target: string;
   readonly source: ImageSource;
+  /** What `source` was opened for; whether its signature is required stands in it. */
+  readonly sourceReference: ImageReference;
   /** Where the installed system will look for updates. */
   readonly targetReference: ImageReference;
   /** Null: the UUID of the target; "": none. */
@@ -60,6 +64,8 @@ export interface InstallRequest {
 /** What was found out before anything is written. Holds the boot partition. */
 export interface InstallPreparation extends Disposable {
   readonly resolved: ResolvedImage;
+  readonly decision: PolicyDecision;
+  readonly pullPlan: PullPlan;
   /** Kernel arguments but those of the image. */
   readonly kargs: Cmdline;
   readonly boot: BootDirectory;
@@ -79,11 +85,19 @@ export async function prepareInstall(
     bootSpec: request.bootMountSpec,
     kargs: request.kargs,
   });
-  const resolved = await request.source.resolve();
-  const layersBytes = resolved.manifest.layers.reduce((sum, layer) => sum + layer.size, 0);
-  requireSpace(target, layersBytes, `"${request.source.name}"`);
+  const { resolved, decision } = await resolveAdmitted(request.source, request.sourceReference);
+  const settings = { algorithm: ALGORITHM, secure: !request.allowMissingVerity } as const;
+  const pullPlan = await planFirstPull(settings, request.source, resolved);
+  requirePullSpace(target, pullPlan, request.source.name);
   const boot = openTargetBootDirectory(system, target);
-  return { resolved, kargs, boot, [Symbol.dispose]: () => boot[Symbol.dispose]() };
+  try {
+    requireKernelSpace(boot.path, pullPlan, null);
+  } catch (error) {
+    boot[Symbol.dispose]();
+    throw error;
+  }
+  const found = { resolved, decision, pullPlan, kargs, boot };
+  return { ...found, [Symbol.dispose]: () => boot[Symbol.dispose]() };
 }
 
 /** Installs what `prepareInstall` looked at; returns what was installed. */
@@ -101,17 +115,19 @@ export async function installToFilesystem(
     undoInstall(request.target, boot.path, before);
     throw error;
   }
+  observer.onStep(INSTALL_STEPS.settling);
   if (!request.skipFinalize) settleFileSystem(request.target);
+  observer.onStep(null);
   return plan;
 }
 
 async function writeInstallation(
   request: InstallRequest,
-  { resolved, kargs, boot }: InstallPreparation,
+  { resolved, decision, pullPlan, kargs, boot }: InstallPreparation,
   observer: UpdateObserver,
 ): Promise<InstallPlan> {
   using repo = createRepository(request.target, request.allowMissingVerity);
-  const image = await pullBootImage(repo, request.source, resolved, observer);
+  const image = await pullBootImage(repo, request.source, { resolved, plan: pullPlan }, observer);
   const plan = planInstall({
     image: {
       id: image.deploymentId,
@@ -125,7 +141,8 @@ async function writeInstallation(
     kernels: readKernelDirectories(boot.path),
     verityOptional: request.allowMissingVerity,
   });
-  applyInstall({ request, repo, boot, image, plan, observer });
+  dropDownloads(repo);
+  applyInstall({ request, repo, boot, image, plan, decision, observer });
   return plan;
 }
 
@@ -155,17 +172,17 @@ interface Installation {
   readonly boot: BootDirectory;
   readonly image: BootImage;
   readonly plan: InstallPlan;
+  readonly decision: PolicyDecision;
   readonly observer: UpdateObserver;
 }
 
 function applyInstall(installation: Installation): void {
-  const { request, repo, boot, image, plan, observer } = installation;
+  const { request, repo, boot, image, plan, decision, observer } = installation;
   const { target } = request;
   const files = kernelFiles(image);
-  if (plan.kernel.write)
-    requireSpace(boot.path, kernelSizeBytes(files), "the kernel and initramfs");
+  if (plan.kernel.write) requireExactKernelSpace(boot.path, files);
   if (request.bootloader === "systemd") {
-    observer.onStep("Installing systemd-boot");
+    observer.onStep(INSTALL_STEPS.bootloader);
     applyTransaction(setLoaderTimeout(boot.path));
     installBootloader({
       repo,
@@ -175,12 +192,13 @@ function applyInstall(installation: Installation): void {
       genericImage: request.genericImage,
     });
   }
-  observer.onStep("Writing the deployment");
+  observer.onStep(INSTALL_STEPS.deploying);
   writeState(repo, target, {
     id: plan.id,
     etc: requireEtc(image.tree, plan.id),
     var: lookupDirectory(image.tree, "var"),
     origin: plan.origin,
+    policy: formatPolicyRecord(makePolicyRecord(decision)),
   });
   syncFileSystem(target);
   const entries = join(boot.path, LIVE_ENTRIES);

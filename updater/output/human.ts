@@ -2,7 +2,7 @@
 // (bootc.md 2.3). Scripts do read this, so the layout is exactly bootc's; what is ours (problems)
 // comes after it and only when there is something to say.
 
-import type { BootEntry, Host, HostStatus, ImageStatus } from "../spec/host.ts";
+import type { BootEntry, Host, HostStatus, ImageStatus, SignaturePolicy } from "../spec/host.ts";
 import { shortTimestamp } from "../spec/timestamp.ts";
 
 type Slot = "staged" | "booted" | "rollback" | "other";
@@ -122,6 +122,7 @@ function verboseRows(slot: Slot, entry: BootEntry, image: ImageStatus | null): R
   if (composefs !== null) {
     rows.push(["FsVerity", composefs.missingVerityAllowed ? "Not Enforced" : "Enforced"]);
   }
+  rows.push(...policyRows(entry.signaturePolicy));
   if (slot === "staged") rows.push(["Download-only", yesNo(entry.downloadOnly)]);
   return rows;
 }
@@ -129,6 +130,17 @@ function verboseRows(slot: Slot, entry: BootEntry, image: ImageStatus | null): R
 function signatureText(signature: NonNullable<ImageStatus["image"]["signature"]>): string {
   if (typeof signature === "object") return `ostree-remote:${signature.ostreeRemote}`;
   return signature === "containerPolicy" ? "container-policy" : "insecure";
+}
+
+/** Which policy accepted the image, and whose signature it was; ours, so nothing where nothing is known. */
+function policyRows(policy: SignaturePolicy | undefined): Row[] {
+  if (policy === undefined) return [];
+  const { policyFile, scope, requirements } = policy;
+  const rows: Row[] = [["Policy", policyFile === null ? "none" : `${policyFile}, ${scope}`]];
+  for (const { type, key, identity } of requirements) {
+    rows.push(["Accepted by", key === undefined ? type : `${type}, ${key}, for ${identity}`]);
+  }
+  return rows;
 }
 
 function yesNo(value: boolean): string {

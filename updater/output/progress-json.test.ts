@@ -3,7 +3,9 @@ import { closeSync, constants, mkdtempSync, openSync, readSync, rmSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import type { PullProgress } from "../image/pull.ts";
+import * as z from "zod";
+import { IMPORTING, STAGING_STEPS } from "../deploy/update-step.ts";
+import type { PullProgress } from "../image/pull-progress.ts";
 import { makeJsonReporter } from "./progress-json.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "progress-json-"));
@@ -29,7 +31,13 @@ function readLines(reader: number): unknown[] {
 
 function progress(bytes: number, layersDone: number): PullProgress {
   const cached = { bytesCached: 7, layersCached: 1 };
-  return { bytes, bytesTotal: 100, layersDone, layersTotal: 2, ...cached };
+  const layers = ["sha256:aa", "sha256:bb"].map((digest, index) => ({
+    digest,
+    bytes: Math.min(50, Math.max(0, bytes - index * 50)),
+    bytesTotal: 50,
+    bytesCached: 0,
+  }));
+  return { bytes, bytesTotal: 100, layersDone, layersTotal: 2, ...cached, layers };
 }
 
 function event(bytes: number, steps: number) {
@@ -39,9 +47,40 @@ function event(bytes: number, steps: number) {
     description: "Pulling composefs image",
     id: "composefs-pull",
     ...{ bytesCached: 7, bytes, bytesTotal: 100, stepsCached: 1, steps, stepsTotal: 2 },
-    subtasks: [],
+    subtasks: progress(bytes, steps)
+      .layers.filter((layer) => layer.bytes > 0)
+      .map(({ digest, ...counts }) => ({
+        subtask: "composefs_layer",
+        description: `Layer ${digest}`,
+        id: digest,
+        ...counts,
+      })),
   };
 }
+
+/** The published schema, progress-v0 (bootc.md 2.4). */
+const count = z.int().min(0);
+const named = { description: z.string(), id: z.string() };
+const byteCounts = { bytesCached: count, bytes: count, bytesTotal: count };
+const stepCounts = { stepsCached: count, steps: count, stepsTotal: count };
+const eventSchema = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("Start"), version: z.string() }),
+  z.strictObject({
+    type: z.literal("ProgressBytes"),
+    task: z.string(),
+    ...named,
+    ...byteCounts,
+    ...stepCounts,
+    subtasks: z.array(z.strictObject({ subtask: z.string(), ...named, ...byteCounts })),
+  }),
+  z.strictObject({
+    type: z.literal("ProgressSteps"),
+    task: z.string(),
+    ...named,
+    ...stepCounts,
+    subtasks: z.array(z.strictObject({ subtask: z.string(), ...named, completed: z.boolean() })),
+  }),
+]);
 
 describe("makeJsonReporter", () => {
   test("Start, then at most five events a second, finished layers always", () => {
@@ -65,6 +104,70 @@ describe("makeJsonReporter", () => {
     closeSync(writer);
   });
 
+  test("all of an update, as the schema has it", () => {
+    const { reader, writer } = openPipe("update");
+    const { report, step, finish } = makeJsonReporter(writer, { now: () => 0, warn: expect.fail });
+    report(progress(0, 0));
+    report(progress(100, 2));
+    for (const each of [IMPORTING, ...Object.values(STAGING_STEPS), null]) step(each);
+    finish();
+    const events = readLines(reader).map((line) => eventSchema.parse(line));
+    const steps = events.flatMap((each) =>
+      each.type !== "ProgressSteps"
+        ? []
+        : [
+            [each.task, each.steps, each.stepsTotal, each.subtasks[0]!.id].join(" ") +
+              (each.subtasks[0]!.completed ? " done" : ""),
+          ],
+    );
+    expect(steps).toEqual([
+      "importing 0 1 importing",
+      "importing 1 1 importing done",
+      "staging 0 3 fetching",
+      "staging 1 3 deploying",
+      "staging 2 3 cleanup",
+      "staging 3 3 cleanup done",
+    ]);
+    expect(events.slice(0, 3).map(({ type }) => type)).toEqual([
+      "Start",
+      "ProgressBytes",
+      "ProgressBytes",
+    ]);
+    closeSync(reader);
+    closeSync(writer);
+  });
+
+  test("a full pipe that does not block: whole lines, and the required ones", () => {
+    const path = join(directory, "full");
+    expect(spawnSync("mkfifo", [path]).status).toBe(0);
+    const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const writer = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
+    let timeMs = 0;
+    const output = { now: () => timeMs, warn: expect.fail };
+    const { report, step, finish } = makeJsonReporter(writer, output);
+    for (; timeMs < 200_000; timeMs += 200) report(progress(Math.floor(timeMs / 2000), 0));
+    step(IMPORTING);
+    step(null);
+    let text = "";
+    const buffer = Buffer.alloc(4096);
+    for (let isEmpty = false; !isEmpty; ) {
+      try {
+        text += buffer.toString("utf8", 0, readSync(reader, buffer));
+      } catch {
+        isEmpty = true;
+      }
+      finish();
+    }
+    const events = text
+      .trimEnd()
+      .split("\n")
+      .map((line) => eventSchema.parse(JSON.parse(line)));
+    expect(events.length).toBeLessThan(500);
+    expect(events.slice(-2).map(({ type }) => type)).toEqual(["ProgressSteps", "ProgressSteps"]);
+    closeSync(reader);
+    closeSync(writer);
+  });
+
   test("lines are canonical JSON", () => {
     const { reader, writer } = openPipe("canonical");
     makeJsonReporter(writer, { now: () => 0, warn: expect.fail }).report(progress(1, 0));
@@ -72,7 +175,9 @@ describe("makeJsonReporter", () => {
     const text = Buffer.from(buffer.subarray(0, readSync(reader, buffer))).toString();
     expect(text.split("\n")[1]).toBe(
       '{"bytes":1,"bytesCached":7,"bytesTotal":100,"description":"Pulling composefs image",' +
-        '"id":"composefs-pull","steps":0,"stepsCached":1,"stepsTotal":2,"subtasks":[],' +
+        '"id":"composefs-pull","steps":0,"stepsCached":1,"stepsTotal":2,"subtasks":[' +
+        '{"bytes":1,"bytesCached":0,"bytesTotal":50,"description":"Layer sha256:aa",' +
+        '"id":"sha256:aa","subtask":"composefs_layer"}],' +
         '"task":"pulling","type":"ProgressBytes"}',
     );
     closeSync(reader);

@@ -1,12 +1,13 @@
-// Progress of a pull for programs, `--progress-fd N` (bootc.md 2.4): canonical JSON, one event a line,
-// the first one `Start`. Steps are layers, bytes are compressed. At most five events a second, except
-// those that finish a layer. A reader that goes away does not stop the pull.
+// Progress of an update for programs, `--progress-fd N` (bootc.md 2.4): canonical JSON, one event a line,
+// the first one `Start`. Bytes are compressed, steps of the pull are layers. At most five events a second,
+// except those that begin or finish something. A reader that goes away does not stop the update.
 
 import { fstatSync, readFileSync, writeSync } from "node:fs";
 import { isErrno, UsageError } from "../../shared/error.ts";
-import type { PullProgress } from "../image/pull.ts";
+import type { UpdateStep } from "../deploy/update-step.ts";
+import type { LayerProgress, PullProgress } from "../image/pull-progress.ts";
 import { formatCanonicalJson } from "./json.ts";
-import type { PullReporter } from "./progress.ts";
+import type { ProgressReporter } from "./progress.ts";
 
 const PROTOCOL_VERSION = "0.1.0";
 const INTERVAL_MS = 200;
@@ -20,39 +21,76 @@ export interface JsonOutput {
 }
 
 /** UsageError unless `fd` is the writing end of a pipe and not a standard stream. */
-export function makeJsonReporter(fd: number, { warn, now }: JsonOutput): PullReporter {
+export function makeJsonReporter(fd: number, { warn, now }: JsonOutput): ProgressReporter {
   if (!isPipeWriter(fd)) {
     throw new UsageError("bad-value", `Cannot use fd ${fd} for progress JSON; it must be a pipe`);
   }
-  let isOpen = true;
+  const lines = new LineWriter(fd, warn);
   let writtenMs = Number.NEGATIVE_INFINITY;
   let layersDone = -1;
-  function send(event: Readonly<Record<string, unknown>>): void {
-    if (!isOpen) return;
-    try {
-      writeSync(fd, `${formatCanonicalJson(event)}\n`);
-      writtenMs = now();
-    } catch (error) {
-      // A full non-blocking pipe: this event is lost, lines are short enough never to be cut.
-      if (isErrno(error, "EAGAIN")) return;
-      isOpen = false;
-      warn(`Failed to write to jsonl: ${error instanceof Error ? error.message : String(error)}`);
-    }
+  let current: UpdateStep | null = null;
+  function send(event: Readonly<Record<string, unknown>>, isRequired: boolean): void {
+    if (!isRequired && now() - writtenMs < INTERVAL_MS) return;
+    if (lines.write(`${formatCanonicalJson(event)}\n`, isRequired)) writtenMs = now();
   }
-  send({ type: "Start", version: PROTOCOL_VERSION });
-  writtenMs = Number.NEGATIVE_INFINITY;
+  send({ type: "Start", version: PROTOCOL_VERSION }, true);
   return {
     report: (progress) => {
       const isStep = progress.layersDone !== layersDone;
-      if (!isStep && now() - writtenMs < INTERVAL_MS) return;
       layersDone = progress.layersDone;
-      send(makeEvent(progress));
+      send(makePullEvent(progress), isStep);
     },
-    finish: () => {},
+    step: (step) => {
+      if (current !== null && current.task !== step?.task) {
+        send(makeStepEvent(current, true), true);
+      }
+      if (step !== null) send(makeStepEvent(step, false), true);
+      current = step;
+    },
+    tick: () => lines.flush(),
+    finish: () => lines.flush(),
   };
 }
 
-function makeEvent(progress: PullProgress) {
+/**
+ * Whole lines, also into a pipe that is full for the moment and does not block: then the rest waits, as do
+ * lines that are required; others are dropped.
+ */
+class LineWriter {
+  readonly #fd: number;
+  readonly #warn: (text: string) => void;
+  #rest: Uint8Array = new Uint8Array(0);
+  #isOpen = true;
+
+  constructor(fd: number, warn: (text: string) => void) {
+    this.#fd = fd;
+    this.#warn = warn;
+  }
+
+  /** False when it was dropped. */
+  write(line: string, isRequired: boolean): boolean {
+    this.flush();
+    if (!this.#isOpen || (this.#rest.length > 0 && !isRequired)) return false;
+    this.#rest = Buffer.concat([this.#rest, Buffer.from(line)]);
+    this.flush();
+    return true;
+  }
+
+  flush(): void {
+    try {
+      while (this.#isOpen && this.#rest.length > 0) {
+        this.#rest = this.#rest.subarray(writeSync(this.#fd, this.#rest));
+      }
+    } catch (error) {
+      if (isErrno(error, "EAGAIN")) return;
+      this.#isOpen = false;
+      const problem = error instanceof Error ? error.message : String(error);
+      this.#warn(`Failed to write to jsonl: ${problem}`);
+    }
+  }
+}
+
+function makePullEvent(progress: PullProgress) {
   return {
     type: "ProgressBytes",
     task: "pulling",
@@ -64,7 +102,38 @@ function makeEvent(progress: PullProgress) {
     stepsCached: progress.layersCached,
     steps: progress.layersDone,
     stepsTotal: progress.layersTotal,
-    subtasks: [],
+    subtasks: progress.layers.filter(({ bytes }) => bytes > 0).map(makeLayerSubtask),
+  };
+}
+
+function makeLayerSubtask({ digest, bytesCached, bytes, bytesTotal }: LayerProgress) {
+  return {
+    subtask: "composefs_layer",
+    description: `Layer ${digest}`,
+    id: digest,
+    bytesCached,
+    bytes,
+    bytesTotal,
+  };
+}
+
+const DESCRIPTIONS = {
+  importing: "Importing composefs image",
+  staging: "Deploying image",
+} as const satisfies Record<UpdateStep["task"], string>;
+
+/** `step` is what begins, or, when the task is done, its last one. */
+function makeStepEvent(step: UpdateStep, isDone: boolean) {
+  const { task, subtask, id, index, total, text } = step;
+  return {
+    type: "ProgressSteps",
+    task,
+    description: DESCRIPTIONS[task],
+    id: `composefs-${task}`,
+    stepsCached: 0,
+    steps: isDone ? total : index,
+    stepsTotal: total,
+    subtasks: [{ subtask, description: text, id, completed: isDone }],
   };
 }
 

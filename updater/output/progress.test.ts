@@ -1,11 +1,18 @@
 import { describe, expect, test } from "vitest";
-import type { PullProgress } from "../image/pull.ts";
-import { makeTextReporter, type PullReporter } from "./progress.ts";
+import { IMPORTING, STAGING_STEPS } from "../deploy/update-step.ts";
+import type { PullProgress } from "../image/pull-progress.ts";
+import { makeTextReporter, type ProgressReporter } from "./progress.ts";
 
 const MIB = 1024 * 1024;
 
 function progress(bytes: number, layersDone: number, rest: Partial<PullProgress> = {}) {
-  const fixed = { bytesTotal: 100 * MIB, bytesCached: 0, layersTotal: 2, layersCached: 0 };
+  const fixed = {
+    bytesTotal: 100 * MIB,
+    bytesCached: 0,
+    layersTotal: 2,
+    layersCached: 0,
+    layers: [],
+  };
   return { ...fixed, bytes, layersDone, ...rest };
 }
 
@@ -15,7 +22,7 @@ function start(columns: number | null) {
   const write = (more: string) => {
     text += more;
   };
-  const reporter: PullReporter = makeTextReporter({ write, columns, now: () => timeMs });
+  const reporter: ProgressReporter = makeTextReporter({ write, columns, now: () => timeMs });
   return {
     reporter,
     tick: (ms: number) => {
@@ -43,6 +50,46 @@ describe("without a terminal", () => {
     reporter.report(progress(100 * MIB, 2));
     reporter.finish();
     expect(take()).toBe("Fetched 2 layers (100.0 MiB) in 2.5 s\n");
+  });
+
+  test("rate and time left, once they can be told", () => {
+    const { reporter, tick, take } = start(null);
+    reporter.report(progress(0, 0));
+    take();
+    tick(2000);
+    reporter.report(progress(20 * MIB, 0));
+    expect(take()).toBe("Fetching: 20.0 MiB of 100.0 MiB, 10.0 MiB/s, 8 s left, 0 of 2 layers\n");
+    tick(1000);
+    reporter.report(progress(100 * MIB, 1));
+    expect(take()).toBe("Fetching: 100.0 MiB of 100.0 MiB, unpacking, 1 of 2 layers\n");
+  });
+
+  test("a slow fetch says that it lives, more and more rarely", () => {
+    const { reporter, tick, take } = start(null);
+    reporter.report(progress(MIB, 0));
+    const lines: string[] = [take()];
+    for (let second = 0; second < 24 * 3600; second++) {
+      tick(1000);
+      reporter.report(progress(MIB, 0));
+      reporter.tick();
+      const line = take();
+      if (line !== "") lines.push(line);
+    }
+    expect(lines.length).toBe(12);
+    expect(lines.at(-1)).toBe("Fetching: 1.0 MiB of 100.0 MiB, waiting, 0 of 2 layers\n");
+  });
+
+  test("steps are lines; nothing is said about time", () => {
+    const { reporter, tick, take } = start(null);
+    reporter.report(progress(100 * MIB, 2));
+    take();
+    reporter.step(IMPORTING);
+    tick(600_000);
+    reporter.tick();
+    reporter.step(STAGING_STEPS.deploying);
+    reporter.step(null);
+    reporter.finish();
+    expect(take()).toBe("Building the bootable image\nStaging the deployment\n");
   });
 
   test("nothing to fetch", () => {
@@ -82,6 +129,49 @@ describe("on a terminal", () => {
     reporter.report(progress(100 * MIB, 2));
     reporter.finish();
     expect(take()).toBe("\r\u001b[KFetched 2 layers (100.0 MiB) in 0.1 s\n");
+  });
+
+  test("rate and time left", () => {
+    const { reporter, tick, take } = start(100);
+    reporter.report(progress(0, 0));
+    tick(4000);
+    take();
+    reporter.report(progress(10 * MIB, 0));
+    expect(take()).toContain("] 10.0 MiB of 100.0 MiB, 2.5 MiB/s, 36 s left, 0 of 2 layers");
+    // The last seconds count, not the mean of all.
+    tick(5000);
+    reporter.report(progress(60 * MIB, 0));
+    expect(take()).toContain("10.0 MiB/s, 4 s left");
+  });
+
+  test("steps are drawn with the time they take, and stay", () => {
+    const { reporter, tick, take } = start(80);
+    reporter.step(IMPORTING);
+    expect(take()).toBe("\r\u001b[KBuilding the bootable image");
+    tick(2500);
+    reporter.tick();
+    expect(take()).toBe("\r\u001b[KBuilding the bootable image (3 s)");
+    tick(500);
+    reporter.step(STAGING_STEPS.deploying);
+    expect(take()).toBe(
+      "\r\u001b[KBuilding the bootable image (3 s)\n\r\u001b[KStaging the deployment",
+    );
+    tick(20);
+    reporter.step(null);
+    expect(take()).toBe("\r\u001b[KStaging the deployment\n");
+    reporter.finish();
+    expect(take()).toBe("");
+  });
+
+  test("writing to the disk after the last layer is shown only while it lasts", () => {
+    const { reporter, tick, take } = start(80);
+    reporter.report(progress(100 * MIB, 2));
+    expect(take()).toBe("Fetched 2 layers (100.0 MiB) in 0.1 s\n");
+    tick(70_000);
+    reporter.tick();
+    expect(take()).toBe("\r\u001b[KWriting to the disk (1 min 10 s)");
+    reporter.step(IMPORTING);
+    expect(take()).toBe("\r\u001b[K\r\u001b[KBuilding the bootable image");
   });
 
   test("a pull that fails leaves the line", () => {

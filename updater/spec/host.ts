@@ -2,7 +2,8 @@
 // (bootc.md 2.2). Field order is the order of upstream's output. Unknown fields are dropped when
 // reading, optional ones get their defaults, so that documents of older and newer releases load.
 //
-// docs/host-v1.schema.json is made from here; `problems` is the one addition to upstream's schema.
+// docs/host-v1.schema.json is made from here; `problems` and `signaturePolicy` are additions to upstream's
+// schema, absent when there is nothing to say.
 
 import * as z from "zod";
 
@@ -81,6 +82,28 @@ const BootEntryComposefs = z
   })
   .meta({ id: "BootEntryComposefs", description: "State of a composefs deployment" });
 
+const SignaturePolicy = z
+  .object({
+    policyFile: nullable(z.string()).describe("The policy.json; null when there was none"),
+    scope: z.string().describe("Which part of the policy applied"),
+    requirements: z
+      .array(
+        z.object({
+          type: z.string().describe('As in policy.json, such as "signedBy"'),
+          key: z
+            .string()
+            .optional()
+            .describe("The signer: fingerprint or path of a key, or the name in a certificate"),
+          identity: z.string().optional().describe("The name that the signature gives the image"),
+          digest: z.string().optional().describe("What was signed: manifest or index"),
+        }),
+      )
+      .describe("All were met"),
+    time: z.string().meta({ format: "date-time" }).describe("When it was decided"),
+  })
+  .meta({ id: "SignaturePolicy", description: "How the image was accepted" });
+export type SignaturePolicy = z.infer<typeof SignaturePolicy>;
+
 const BootEntry = z
   .object({
     image: nullable(ImageStatus),
@@ -92,6 +115,9 @@ const BootEntry = z
     store: nullable(z.enum(["ostreeContainer"]).meta({ id: "Store" })),
     ostree: nullable(BootEntryOstree),
     composefs: nullable(BootEntryComposefs),
+    signaturePolicy: SignaturePolicy.optional().describe(
+      "How policy.json accepted the image, where that was recorded; not in upstream's schema",
+    ),
   })
   .meta({ id: "BootEntry", description: "A deployment that can be booted" });
 

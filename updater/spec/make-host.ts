@@ -87,6 +87,7 @@ function makeEntry(deployment: Deployment, problems: string[]): BootEntry {
       bootDigest: deployment.bootDigest,
       missingVerityAllowed: deployment.missingVerityAllowed,
     },
+    ...(deployment.policy === null ? {} : { signaturePolicy: deployment.policy }),
   };
 }
 

@@ -7,7 +7,16 @@ import * as z from "zod";
 import { FormatError } from "../../error.ts";
 import { digestSchema } from "./digest.ts";
 import { parseJson } from "./json.ts";
-import { isConfigType, isIndexType, isLayerType, isManifestType } from "./media-type.ts";
+import {
+  DOCKER_CONFIG,
+  DOCKER_MANIFEST,
+  isConfigType,
+  isIndexType,
+  isLayerType,
+  isManifestType,
+  OCI_INDEX,
+  OCI_MANIFEST,
+} from "./media-type.ts";
 
 /** The limit the distribution spec recommends; also for indexes and configs. */
 export const MAX_DOCUMENT_BYTES = 4 << 20;
@@ -100,4 +109,18 @@ function checkOwnType(
 ): void {
   if (own === undefined || accept(own)) return;
   throw new FormatError("bad-value", `${what} calls itself a "${own}", which it is not said to be`);
+}
+
+const typeSchema = z.looseObject({
+  mediaType: z.string().optional(),
+  config: z.looseObject({ mediaType: z.string().optional() }).optional(),
+  manifests: z.array(z.unknown()).optional(),
+});
+
+/** The type of a manifest or index that nobody stated: its own word, else what its fields say. */
+export function guessManifestType(bytes: Uint8Array, what: string): string {
+  const { mediaType, config, manifests } = parseJson(typeSchema, bytes, what);
+  if (mediaType !== undefined && mediaType !== "") return mediaType;
+  if (manifests !== undefined) return OCI_INDEX;
+  return config?.mediaType === DOCKER_CONFIG ? DOCKER_MANIFEST : OCI_MANIFEST;
 }

@@ -1,11 +1,14 @@
 // Media types of manifests, configs and layers, OCI and Docker.
 
-const OCI_INDEX = "application/vnd.oci.image.index.v1+json";
+export const OCI_INDEX = "application/vnd.oci.image.index.v1+json";
 export const OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json";
 const OCI_CONFIG = "application/vnd.oci.image.config.v1+json";
 const DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json";
-const DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json";
-const DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json";
+export const DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json";
+export const DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json";
+
+/** Docker's name for layers, whatever their compression. */
+export const DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 
 export function isIndexType(mediaType: string): boolean {
   return mediaType === OCI_INDEX || mediaType === DOCKER_INDEX;

@@ -172,7 +172,10 @@ export class SplitStreamWriter {
     const rest = this.#buffer.subarray(0, this.#bufferFill);
     const compressor = this.#compressor;
     if (compressor === null) return [zstdCompressSync(rest)];
-    compressor.end(rest);
+    // Ended while something is still queued, node:zlib ends the frame twice: an empty one follows.
+    await new Promise<void>((resolve) => compressor.write(rest, () => resolve()));
+    this.#checkFailure();
+    compressor.end();
     await once(compressor, "end");
     this.#checkFailure();
     return this.#compressed;

@@ -66,6 +66,15 @@ export class TarReader {
     }
   }
 
+  /** Whether the content of a file of this size, none of it written yet, is what comes next. */
+  awaitsContent(sizeBytes: number): boolean {
+    return (
+      this.#state === "content" &&
+      this.#remaining === sizeBytes &&
+      this.#entry?.sizeBytes === sizeBytes
+    );
+  }
+
   /** Instead of `write` for the whole content of the current file, which is kept elsewhere. */
   skipContent(): TarEntry {
     const entry = this.#entry;

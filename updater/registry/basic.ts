@@ -1,0 +1,11 @@
+// Basic authentication (RFC 7617): what both registries and proxies take.
+
+export function basicAuthorization({
+  username,
+  password,
+}: {
+  readonly username: string;
+  readonly password: string;
+}): string {
+  return `Basic ${Buffer.from(`${username}:${password}`).toString("base64")}`;
+}
