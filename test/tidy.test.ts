@@ -187,7 +187,7 @@ describe("bundles", () => {
     const again = await bundle("updater");
     expect(Buffer.from(again.code).equals(bundles.get("updater")!.code)).toBe(true);
     expect(Buffer.from(again.code).includes(ROOT)).toBe(false);
-  });
+  }, 60_000);
 });
 
 describe("places", () => {

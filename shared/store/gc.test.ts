@@ -25,7 +25,7 @@ import { publishImage } from "./images.ts";
 import { hasObject } from "./object-inspection.ts";
 import { storeObject } from "./objects.ts";
 import { listRefs, setRef } from "./refs.ts";
-import { ensureRepository, type Repository } from "./repository.ts";
+import { ensureRepository, openRepository, type Repository } from "./repository.ts";
 import { publishStream, streamObject } from "./streams.ts";
 
 const base = mkdtempSync(join(tmpdir(), "gc-"));
@@ -371,5 +371,23 @@ describe("locks between processes", () => {
     other.stdin.end();
     await new Promise((resolve) => other.once("exit", resolve));
     expect(other.exitCode).toBe(0);
+  });
+});
+
+describe("for one who cannot wait", () => {
+  it("objects stay for the next time", () => {
+    const garbage = object("garbage");
+    const options = { roots: [], dryRun: false };
+    expect(collectGarbage(repo, { ...options, timeLimitMs: 0 }).objectsRemoved).toBe(0);
+    expect(hasObject(repo, garbage)).toBe(true);
+    expect(collectGarbage(repo, { ...options, timeLimitMs: 60_000 }).objectsRemoved).toBe(1);
+  });
+
+  it("others are waited for only so long", () => {
+    using _other = openRepository(null, path);
+    const start = performance.now();
+    const collecting = () => collectGarbage(repo, { roots: [], dryRun: false, timeLimitMs: 50 });
+    expect(collecting).toThrow(/is in use by another process/);
+    expect(performance.now() - start).toBeLessThan(5000);
   });
 });

@@ -37,6 +37,13 @@ export interface GarbageReport {
   readonly streamsPruned: number;
 }
 
+export interface GarbageOptions {
+  readonly roots: readonly string[];
+  readonly dryRun: boolean;
+  /** For one who cannot wait: about so long it waits for others, and removes objects; the rest stays for next time. */
+  readonly timeLimitMs?: number;
+}
+
 /**
  * Removes what neither a reference nor `roots` (names of images or streams, e.g. deployment ids)
  * reaches; with `dryRun` only counts. Waits for other users of the repository. Throws before removing
@@ -44,16 +51,22 @@ export interface GarbageReport {
  */
 export function collectGarbage(
   repo: Repository,
-  options: { readonly roots: readonly string[]; readonly dryRun: boolean },
+  { roots, dryRun, timeLimitMs }: GarbageOptions,
 ): GarbageReport {
-  if (options.dryRun) return collect(repo, options.roots, true);
-  return withExclusiveLock(repo, () => collect(repo, options.roots, false));
+  const endMs = performance.now() + (timeLimitMs ?? Number.POSITIVE_INFINITY);
+  if (dryRun) return collect(repo, roots, true, endMs);
+  return withExclusiveLock(repo, () => collect(repo, roots, false, endMs), timeLimitMs);
 }
 
 /** First-level names of a category and the objects they stand for; null for what is no such link. */
 type Entries = ReadonlyMap<string, string | null>;
 
-function collect(repo: Repository, roots: readonly string[], dryRun: boolean): GarbageReport {
+function collect(
+  repo: Repository,
+  roots: readonly string[],
+  dryRun: boolean,
+  endMs: number,
+): GarbageReport {
   const images = listEntries(repo, "images");
   const streams = listEntries(repo, "streams");
   const live = new Set<string>();
@@ -65,7 +78,7 @@ function collect(repo: Repository, roots: readonly string[], dryRun: boolean): G
   const imagesPruned = pruneEntries(repo, "images", images, live, dryRun);
   const streamsPruned = pruneEntries(repo, "streams", streams, live, dryRun);
   if (!dryRun) removeLeftovers(repo);
-  return { ...removeObjects(repo, live, dryRun), imagesPruned, streamsPruned };
+  return { ...removeObjects(repo, live, dryRun, endMs), imagesPruned, streamsPruned };
 }
 
 function listEntries(repo: Repository, category: Category): Entries {
@@ -196,12 +209,14 @@ function removeObjects(
   repo: Repository,
   live: ReadonlySet<string>,
   dryRun: boolean,
+  endMs: number,
 ): { objectsRemoved: number; objectsBytes: number } {
   let objectsRemoved = 0;
   let objectsBytes = 0;
   const length = repo.algorithm === "sha256" ? 62 : 126;
   for (const [directory, prefix] of objectDirectories(repo)) {
     using fd = directory;
+    if (performance.now() > endMs) break;
     for (const { name } of readDirectory(fd)) {
       const rest = Buffer.from(name).toString("latin1");
       // What is not named as an object is not ours to remove.

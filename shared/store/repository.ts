@@ -143,8 +143,13 @@ export function requireWritable(repo: Repository): void {
  * Takes or converts the lock, waiting up to a minute for whoever holds it. Polling instead of blocking,
  * so that a deadlock (the same process having it open twice) becomes a message.
  */
-function lockRepository(fd: Fd, path: string, mode: "shared" | "exclusive"): void {
-  const deadline = performance.now() + LOCK_TIMEOUT_MS;
+function lockRepository(
+  fd: Fd,
+  path: string,
+  mode: "shared" | "exclusive",
+  waitMs: number = LOCK_TIMEOUT_MS,
+): void {
+  const deadline = performance.now() + waitMs;
   while (!flock(fd, mode, { wait: false })) {
     if (performance.now() > deadline) {
       throw new StateError("locked", `The repository "${path}" is in use by another process`);
@@ -157,10 +162,14 @@ function lockRepository(fd: Fd, path: string, mode: "shared" | "exclusive"): voi
  * Runs `action` while nobody else has the repository open, then goes back to sharing it. Converting a
  * flock gives the old one up first, also when it fails, so what was read before must be read again.
  */
-export function withExclusiveLock<T>(repo: Repository, action: () => T): T {
+export function withExclusiveLock<T>(
+  repo: Repository,
+  action: () => T,
+  waitMs: number = LOCK_TIMEOUT_MS,
+): T {
   requireWritable(repo);
   try {
-    lockRepository(repo.dir, repo.path, "exclusive");
+    lockRepository(repo.dir, repo.path, "exclusive", waitMs);
     return action();
   } finally {
     lockRepository(repo.dir, repo.path, "shared");

@@ -42,9 +42,18 @@ export function copyFileContents(input: Fd, output: Fd): CopiedFile {
   return { sizeBytes: copyInKernel(input, output), isReflink: false };
 }
 
-function clone(input: Fd, output: Fd): boolean {
+/** False when it is known that files of these two file systems cannot share blocks. */
+export function mayShareBlocks(input: Fd, output: Fd): boolean {
+  return !cannotClone.has(pairOf(input, output));
+}
+
+function pairOf(input: Fd, output: Fd): string {
   const [from, to] = [fstat(input), fstat(output)];
-  const pair = `${from.devMajor}:${from.devMinor}>${to.devMajor}:${to.devMinor}`;
+  return `${from.devMajor}:${from.devMinor}>${to.devMajor}:${to.devMinor}`;
+}
+
+function clone(input: Fd, output: Fd): boolean {
+  const pair = pairOf(input, output);
   if (cannotClone.has(pair)) return false;
   const result = attempt("ioctl", output.number, IOCTL.FICLONE, input.number);
   if (result >= 0) return true;

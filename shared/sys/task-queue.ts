@@ -7,7 +7,7 @@
 /** A power of two: task numbers run on and wrap around at 2^32. */
 export const QUEUE_TASKS = 256;
 /** Numbers that describe a task, and the whole queue. */
-export const TASK_FIELDS = 6;
+const TASK_FIELDS = 6;
 const SETTINGS = 4;
 /** Room for a task's result: what 1 MiB comes to in hashes of blocks of hashes, with SHA-512. */
 const RESULT_BYTES = 256;

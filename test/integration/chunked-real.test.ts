@@ -1,5 +1,5 @@
-// zstd:chunked as skopeo and podman make it, from Debian's docker-registry: what is fetched is what was
-// announced, and what is stored is what whole layers give.
+// zstd:chunked as skopeo and podman make it, from Debian's docker-registry, also through nginx: what is fetched
+// is what was announced, and what is stored is what whole layers give.
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -20,6 +20,7 @@ import {
   writeOne,
 } from "../support/chunked-case.ts";
 import { runImageTool } from "../support/image-tools.ts";
+import { passTo, startNginx } from "../support/registry-nginx.ts";
 import { startRegistry } from "../support/registry-server.ts";
 import { findDamage } from "../support/repository-listing.ts";
 import type { ServerProcess } from "../support/server-process.ts";
@@ -30,16 +31,21 @@ useChunkedCase();
 
 let directory: string;
 let registry: ServerProcess;
+/** In front of the registry. */
+let nginx: ServerProcess;
 beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), "chunked-real-"));
   registry = await startRegistry({ directory, name: "registry" });
+  const locations = passTo(`http://127.0.0.1:${registry.port}`);
+  nginx = await startNginx({ directory, name: "nginx", locations });
 }, 600_000);
 afterAll(async () => {
+  await nginx?.[Symbol.asyncDispose]();
   await registry?.[Symbol.asyncDispose]();
   rmSync(directory, { recursive: true, force: true });
 });
 
-const name = (tag: string) => `127.0.0.1:${registry.port}/os:${tag}`;
+const name = (tag: string, { port } = registry) => `127.0.0.1:${port}/os:${tag}`;
 const FORCED = ["--dest-compress-format", "zstd:chunked", "--dest-force-compress-format"];
 
 async function copyWithSkopeo(layout: string, tag: string): Promise<void> {
@@ -94,9 +100,10 @@ const firstTar = makeFilesTar(FIRST);
 const secondTar = Buffer.concat([LONG, makeFilesTar(SECOND, ODDITIES)]);
 
 test.each([
-  ["skopeo", copyWithSkopeo],
-  ["podman", pushWithPodman],
-] as const)("by %s", { timeout: 300_000 }, async (tool, publish) => {
+  ["skopeo", copyWithSkopeo, () => registry],
+  ["podman", pushWithPodman, () => registry],
+  ["skopeo-nginx", copyWithSkopeo, () => nginx],
+] as const)("by %s", { timeout: 300_000 }, async (tool, publish, server) => {
   const first = writeOne("first", [{ tar: firstTar, compression: "gzip" }]);
   const second = writeOne("second", [{ tar: secondTar, compression: "gzip" }]);
   await publish(first.path, `${tool}-1`);
@@ -106,7 +113,7 @@ test.each([
     ["1", first, "whole"],
     ["2", second, "partial"],
   ] as const) {
-    await using served = openServed(name(`${tool}-${tag}`), scratch);
+    await using served = openServed(name(`${tool}-${tag}`, server()), scratch);
     const planning = countRanges(served);
     const plan = await planImagePull(repo, planning.source, await served.resolve());
     expect(plan.layers).toMatchObject([{ method, written: { isExact: true } }]);

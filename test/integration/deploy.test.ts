@@ -248,6 +248,7 @@ manifest_digest=${observe().tags?.[0]?.replace("localhost%2Fbootc-", "")}
     expect(existsSync(join(etcOf(b), "gone"))).toBe(false);
     expect(readdirSync(statePaths(machine.disk, b).directory).sort()).toEqual([
       `${b}.origin`,
+      `${b}.policy.json`,
       "etc",
       "var",
     ]);

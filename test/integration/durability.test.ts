@@ -19,6 +19,8 @@ import { makeImageReference } from "../../updater/image/reference.ts";
 import { repairRepository } from "../../updater/image/repair.ts";
 import { openSource } from "../../updater/image/source.ts";
 import { writeLayout } from "../support/oci-builder.ts";
+import { serveLayout } from "../support/range-server.ts";
+import { openServed, writeServedImage } from "../support/server-pull.ts";
 import { makeOs } from "../support/small-os.ts";
 
 /** One line for each call that matters; paths are below the repository. */
@@ -148,6 +150,31 @@ test("a pull: objects, syncfs, then their name; the name is safe before anything
   expect(names("symlink", "streams/refs/oci/")).toBe(1);
   expect([...disk.links]).toEqual([]);
   expect(log.lines.filter((line) => line === "syncfs").length).toBe(9);
+});
+
+test("a download goes when the name of its layer is safe, and not before", async () => {
+  const served = join(scratch, "served");
+  const image = await writeServedImage(served, 3);
+  const downloads = image.layers.filter(({ size }) => size > 1 << 20);
+  expect(downloads.length).toBe(2);
+  const disk = watchDisk();
+  const follow = log.watch;
+  const gone: string[] = [];
+  log.watch = (line) => {
+    follow(line);
+    const digest = /^unlink bootc-downloads\/sha256-(\w+)\.part$/.exec(line)?.[1];
+    const layer = downloads.find((each) => each.digest === `sha256:${digest}`);
+    if (layer === undefined) return;
+    gone.push(layer.diffId);
+    const name = `streams/oci-layer-${layer.diffId}`;
+    expect(readlinkSync(join(repo.path, name))).toContain("../objects/");
+    expect([...disk.links], name).not.toContain(name);
+    expect([...disk.objects]).toEqual([]);
+  };
+  await using server = await serveLayout(served, image.manifest.digest);
+  await using registry = openServed(server.reference, join(scratch, "root"));
+  await pullImage(repo, registry);
+  expect(gone.sort()).toEqual(downloads.map(({ diffId }) => diffId).sort());
 });
 
 test("the model would notice a name that comes too early", () => {

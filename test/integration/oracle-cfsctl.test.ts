@@ -4,9 +4,9 @@
 // Debian has no package of it, so this runs only where CFSCTL names the program, e.g. one made by
 //   cargo install composefs-ctl --version 0.9.4 --no-default-features --features pre-6.15,oci --root DIRECTORY
 
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { writeErofs } from "../../shared/format/erofs/writer.ts";
 import { parseDump } from "../../shared/format/tree/dump.ts";
@@ -120,6 +120,18 @@ describe.skipIf(CFSCTL === "")("cfsctl", () => {
       () => ["oci", "fsck", "--json"],
       () => ["oci", "fsck", "debian/x"],
     ];
+
+    test("leave the downloads of a pull that did not finish alone", async () => {
+      for (const repo of repositories) {
+        const path = join(repo, "bootc-downloads", `sha256-${"ab".repeat(32)}.part`);
+        mkdirSync(dirname(path), { mode: 0o700 });
+        writeFileSync(path, "kept");
+        expect(await ask([CFSCTL], ["--repo", repo, "fsck"])).toContain("status: ok");
+        await ask([CFSCTL], ["--repo", repo, "gc"]);
+        expect(readFileSync(path, "utf8")).toBe("kept");
+        rmSync(dirname(path), { recursive: true });
+      }
+    });
 
     test("print the same", async () => {
       for (const repo of repositories) {

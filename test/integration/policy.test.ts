@@ -106,14 +106,28 @@ describe.skipIf(notRoot !== "")(`policy in the verbs${notRoot}`, () => {
 
   test("a refused image: manifests were asked for, and nothing else", async () => {
     await pushVersion("1");
-    for (const policy of [strictPolicy(), { default: [REJECT] }]) {
+    const asked: string[] = [];
+    using proxy = Bun.serve({
+      port: 0,
+      hostname: "127.0.0.1",
+      fetch(request) {
+        const { pathname, search } = new URL(request.url);
+        asked.push(pathname);
+        return fetch(`http://${rig.host}${pathname}${search}`, { headers: request.headers });
+      },
+    });
+    const host = `127.0.0.1:${proxy.port}`;
+    rig.allowPlain(host);
+    const reference = makeImageReference("registry", `${host}/os/desktop:v1`);
+    const unsigned = { default: [{ ...signedByGood(), keyPath: rig.gpg.keyring("other") }] };
+    for (const policy of [unsigned, { default: [REJECT] }]) {
       usePolicy(policy);
-      const before = rig.registry.log().length;
-      await refusal(install(desktop()));
-      const asked = rig.registry.log().slice(before);
-      expect(asked).toContain("/v2/os/desktop/manifests/v1");
-      expect(asked).not.toContain("/blobs/");
+      await refusal(install(reference));
+      expect(asked.splice(0)).toEqual(["/v2/os/desktop/manifests/v1"]);
     }
+    usePolicy({ default: [{ type: "sigstoreSigned", keyData: "aGFsbG8=" }] });
+    await refusal(install(reference));
+    expect(asked.splice(0)).toEqual(["/v2/os/desktop/manifests/v1"]);
     expect(existsSync(join(machine.disk, "composefs"))).toBe(false);
   });
 
@@ -239,7 +253,7 @@ describe.skipIf(notRoot !== "")(`policy in the verbs${notRoot}`, () => {
     const reference = parseTransportReference(`oci:${layout}`);
     const source = openSource(reference);
     const deaf = { ...source, resolve: () => source.resolve() };
-    const environment = { CONTAINERS_POLICY_JSON: rig.writePolicy({ default: [REJECT] }) };
-    await refusal(resolveAdmitted(deaf, reference, environment));
+    usePolicy({ default: [REJECT] });
+    await refusal(resolveAdmitted(deaf, reference));
   });
 });

@@ -2,12 +2,13 @@
 //
 // The product finds its configuration through the environment, as on a machine; `close` puts that back.
 
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type AdmittedImage, resolveAdmitted } from "../../updater/image/policy/admission.ts";
 import { type ImageReference, parseTransportReference } from "../../updater/image/reference.ts";
 import { openSource } from "../../updater/image/source.ts";
+import { hostConfigPlace } from "../../updater/registry/config-place.ts";
 import { runImageTool } from "./image-tools.ts";
 import { writeLayout } from "./oci-builder.ts";
 import { startRegistry } from "./registry-server.ts";
@@ -29,6 +30,8 @@ export interface PolicyRig extends AsyncDisposable {
   readonly registry: ServerProcess;
   readonly gpg: GpgKeys;
   readonly lookaside: string;
+  /** Another host that is asked without TLS. */
+  allowPlain(host: string): void;
   /** Path of a file with this policy. */
   writePolicy(policy: unknown): string;
   /** Resolves the reference under a policy (a path or its content). */
@@ -55,7 +58,6 @@ export async function openPolicyRig(): Promise<PolicyRig> {
   );
   const registry = await startRegistry({ directory: at("registry"), name: "plain" });
   const host = `127.0.0.1:${registry.port}`;
-  writeFileSync(at("registries.conf"), `[[registry]]\nlocation = "${host}"\ninsecure = true\n`);
   process.env["HOME"] = at("home");
   process.env["CONTAINERS_REGISTRIES_CONF"] = at("registries.conf");
   delete process.env["XDG_CONFIG_HOME"];
@@ -65,6 +67,11 @@ export async function openPolicyRig(): Promise<PolicyRig> {
   let copies = 0;
   const rig: PolicyRig = {
     ...{ directory, host, registry, gpg, lookaside },
+    allowPlain: (other) =>
+      appendFileSync(
+        at("registries.conf"),
+        `[[registry]]\nlocation = "${other}"\ninsecure = true\n`,
+      ),
     writePolicy(policy) {
       if (typeof policy === "string" && policy.startsWith("/")) return policy;
       const path = at(`policy-${policies++}.json`);
@@ -75,7 +82,7 @@ export async function openPolicyRig(): Promise<PolicyRig> {
       const reference = typeof text === "string" ? parseTransportReference(text) : text;
       await using source = openSource(reference);
       const environment = { ...process.env, CONTAINERS_POLICY_JSON: rig.writePolicy(policy) };
-      return await resolveAdmitted(source, reference, environment);
+      return await resolveAdmitted(source, reference, { ...hostConfigPlace(), environment });
     },
     askSkopeo: (reference, policyPath) =>
       askSkopeo(reference, policyPath, registriesD, at(`copy-${copies++}`)),
@@ -100,6 +107,7 @@ export async function openPolicyRig(): Promise<PolicyRig> {
       rmSync(directory, { recursive: true, force: true });
     },
   };
+  rig.allowPlain(host);
   writeFileSync(at("passphrase"), PASSPHRASE);
   return rig;
 }

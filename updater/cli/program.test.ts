@@ -79,7 +79,7 @@ const ANSWERED = [
   [["internals", "print-json-schema", "--of", "host"], 0, /"HostStatus"/, /^$/],
   [[], 2, /^$/, /^Usage: bootc/],
   [["install"], 2, /^$/, /^Usage: bootc install/],
-  [["switch", "blah://"], 1, /^$/, /^error: Cannot open "blah:\/\/"[^\u001b]*\n$/],
+  [["switch", "blah://"], 1, /^$/, /^error: [^\u001b]+\n$/],
 ] as const;
 describe("what needs no system", () => {
   const answer = bootcEach(ANSWERED.map(([args]) => args));

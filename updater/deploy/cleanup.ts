@@ -2,10 +2,10 @@
 // repository's own garbage. Only removes; interrupted anywhere, the next run goes on.
 
 import { join } from "node:path";
-import { collectGarbage } from "../../shared/store/gc.ts";
+import { collectGarbage, type GarbageOptions } from "../../shared/store/gc.ts";
 import { removeTree } from "../../shared/sys/directory.ts";
 import { KERNEL_PARENT } from "../boot/kernel-directory.ts";
-import { listKeptLayers } from "../image/kept-downloads.ts";
+import { listKeptLayers, pruneDownloads } from "../image/kept-downloads.ts";
 import type { CleanupPlan } from "./cleanup-plan.ts";
 import type { Deployer } from "./deployer.ts";
 import { syncDirectory } from "./deployment-state.ts";
@@ -34,12 +34,13 @@ export function removeArtefacts(deployer: Omit<Deployer, "repo">, plan: CleanupP
 export function applyCleanup(
   deployer: Deployer,
   plan: CleanupPlan,
-  options: { readonly dryRun: boolean },
+  options: Omit<GarbageOptions, "roots">,
 ): CleanupResult {
   if (!options.dryRun) {
     removeArtefacts(deployer, plan);
     for (const tag of plan.tags) removeTag(deployer.repo, tag);
+    pruneDownloads(deployer.repo);
   }
   const roots = [...plan.roots, ...listKeptLayers(deployer.repo)];
-  return collectGarbage(deployer.repo, { roots, dryRun: options.dryRun });
+  return collectGarbage(deployer.repo, { ...options, roots });
 }

@@ -62,8 +62,8 @@ export interface DeploymentState {
   readonly origin: Origin | null;
   /** Whether `etc` and `var` are there: without them the initramfs cannot start the deployment. */
   readonly complete: boolean;
-  /** How its image was accepted; null or absent when nobody wrote that down. */
-  readonly policy?: PolicyRecord | null;
+  /** How its image was accepted; absent when nobody wrote that down. */
+  readonly policy?: PolicyRecord;
 }
 
 export interface StateListing {
@@ -96,7 +96,8 @@ function readState(physicalRoot: string, id: string, problems: string[]): Deploy
   }
   const complete = exists(paths.etc) && exists(paths.var);
   if (!complete) problems.push(`Deployment ${id.slice(0, 12)} has no etc or var in its state`);
-  return { id, origin, complete, policy: readPolicyRecord(paths, id, problems) };
+  const policy = readPolicyRecord(paths, id, problems);
+  return { id, origin, complete, ...(policy === null ? {} : { policy }) };
 }
 
 function readPolicyRecord(paths: StatePaths, id: string, problems: string[]): PolicyRecord | null {

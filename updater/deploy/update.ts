@@ -25,6 +25,9 @@ import { applyStage, prepareStage, type StagePreparation, setStagedLock } from "
 import { IMPORTING, STAGING_STEPS, type UpdateStep } from "./update-step.ts";
 import { observeWorld, requireBooted, type World } from "./world.ts";
 
+/** What cleaning up may take of the second within which Ctrl-C has to end the program. */
+const HURRY_MS = 300;
+
 export interface UpdateRequest {
   /** An upgrade that finds nothing new is fine; a switch must lead somewhere. */
   readonly kind: "upgrade" | "switch";
@@ -102,7 +105,8 @@ export async function updateImage(
     return await fetchAndStage(deployer, world, request, { ...admitted, plan }, observer);
   } catch (error) {
     // Whatever was fetched takes space that /var may need; what the next attempt goes on from is bounded.
-    cleanUpQuietly(deployer, booted, error);
+    const isInterrupted = observer.signal?.aborted === true;
+    cleanUpQuietly(deployer, booted, error, isInterrupted ? HURRY_MS : undefined);
     throw error;
   }
 }
@@ -222,17 +226,25 @@ function startFinalizeService(system: System): void {
   });
 }
 
-function cleanUp(deployer: Deployer, booted: BootedImage): void {
+function cleanUp(deployer: Deployer, booted: BootedImage, timeLimitMs?: number): void {
   const world = observeWorld(deployer.system, deployer.boot.path, booted);
   const plan = planCleanup(world, { tags: listTags(deployer.repo), kernelsOnly: false });
-  applyCleanup(deployer, plan, { dryRun: false });
+  applyCleanup(deployer, plan, {
+    dryRun: false,
+    ...(timeLimitMs !== undefined && { timeLimitMs }),
+  });
 }
 
 /** After a failure, which is what is to be reported; the next cleanup removes what stays. */
-function cleanUpQuietly(deployer: Deployer, booted: BootedImage, failure: unknown): void {
+function cleanUpQuietly(
+  deployer: Deployer,
+  booted: BootedImage,
+  failure: unknown,
+  timeLimitMs?: number,
+): void {
   try {
     settleDownloads(deployer.repo, failure);
-    cleanUp(deployer, booted);
+    cleanUp(deployer, booted, timeLimitMs);
   } catch {}
 }
 

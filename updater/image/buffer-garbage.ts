@@ -1,7 +1,7 @@
 // Keeps buffers that nobody uses any more from piling up: the engine hardly sees how much memory they hold, and
 // by itself collects them every few hundred megabytes. Whoever makes buffers for everything that passes, tells.
 
-const COLLECT_BYTES = 80 << 20;
+const COLLECT_BYTES = 40 << 20;
 
 let sinceCollection = 0;
 

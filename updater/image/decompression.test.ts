@@ -114,7 +114,11 @@ describe("whole streams", () => {
     ["an empty member", [gzipSync(empty)], ""],
     ["empty members around one", [gzipSync(empty), gzipSync(a), gzipSync(empty)], "a"],
     ["an empty frame", [zstdCompressSync(empty)], ""],
-    ["empty frames around one", [zstdCompressSync(empty), zstdCompressSync(a), zstdCompressSync(empty)], "a"],
+    [
+      "empty frames around one",
+      [zstdCompressSync(empty), zstdCompressSync(a), zstdCompressSync(empty)],
+      "a",
+    ],
     ["nothing but skippable frames", [skippable(0), skippable(70_000), skippable(3)], ""],
     ["a skippable frame at the end", [zstdCompressSync(a), skippable(200_000)], "a"],
   ])("%s", async (_name, parts, expected) => {

@@ -8,7 +8,19 @@
 import { setImmediate } from "node:timers/promises";
 import { FormatError } from "../../shared/error.ts";
 import type { ByteSource } from "./blob.ts";
-import { createDecoder, type Decoder } from "./decoder.ts";
+import {
+  awaitDecoder,
+  closeDecodeQueue,
+  countDecoderEvents,
+  createDecodeQueue,
+  type DecodeQueue,
+  decoderState,
+  endInput,
+  giveInput,
+  releaseOutput,
+  takeOutput,
+} from "./decode-queue.ts";
+import { createDecoder } from "./decoder.ts";
 
 const CHUNK_BYTES = 1 << 18;
 /** After so much output without waiting, timers and sockets get their turn. */
@@ -28,7 +40,7 @@ export interface DecompressOptions {
 export async function* decompress(
   source: ByteSource,
   what: string,
-  { reusesChunks = false, onDetected }: DecompressOptions = {},
+  { reusesChunks = false, inThread = false, onDetected }: DecompressOptions = {},
 ): AsyncGenerator<Uint8Array> {
   const iterator = source[Symbol.asyncIterator]();
   try {
@@ -40,11 +52,13 @@ export async function* decompress(
       yield* { [Symbol.asyncIterator]: () => iterator };
       return;
     }
-    using decoder = createDecoder(compression);
     const problem = `${what} is not valid ${compression} data`;
-    for await (const chunk of decode(head, iterator, decoder, problem)) {
-      yield reusesChunks ? chunk : chunk.slice();
-    }
+    const thread = inThread ? startDecoding(compression) : null;
+    const chunks =
+      thread === null
+        ? decode(head, iterator, compression, problem)
+        : decodeInThread(head, iterator, thread, problem);
+    for await (const chunk of chunks) yield reusesChunks ? chunk : chunk.slice();
   } finally {
     await iterator.return?.();
   }
@@ -54,9 +68,10 @@ export async function* decompress(
 async function* decode(
   head: Uint8Array,
   iterator: AsyncIterator<Uint8Array>,
-  decoder: Decoder,
+  compression: "gzip" | "zstd",
   problem: string,
 ): AsyncGenerator<Uint8Array> {
+  using decoder = createDecoder(compression);
   const output = new Uint8Array(CHUNK_BYTES);
   let turnBytes = 0;
   let input: Uint8Array | null = head;
@@ -82,6 +97,67 @@ async function* decode(
     while ((await readNext(iterator)) !== null) {}
     throw new FormatError("bad-value", problem, {}, { cause });
   }
+}
+
+interface DecodeThread extends Disposable {
+  readonly queue: DecodeQueue;
+}
+
+/** Null when this machine does not let us. */
+function startDecoding(compression: "gzip" | "zstd"): DecodeThread | null {
+  // Compiled, both are files of the same folder inside the executable (scripts/build/bundle.ts).
+  const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
+  let worker: Worker;
+  try {
+    worker = new Worker(new URL(`./decode-worker.${extension}`, import.meta.url).href);
+  } catch {
+    return null;
+  }
+  worker.unref();
+  const queue = createDecodeQueue();
+  worker.postMessage({ memory: queue.memory, compression });
+  return {
+    queue,
+    [Symbol.dispose]() {
+      closeDecodeQueue(queue);
+      worker.terminate();
+    },
+  };
+}
+
+/** As `decode`; every chunk is valid until the next one is asked for. */
+async function* decodeInThread(
+  head: Uint8Array,
+  iterator: AsyncIterator<Uint8Array>,
+  thread: DecodeThread,
+  problem: string,
+): AsyncGenerator<Uint8Array> {
+  using _ = thread;
+  const { queue } = thread;
+  let input: Uint8Array | null = head;
+  for (;;) {
+    const events = countDecoderEvents(queue);
+    // Looked at first: what was filled before the end is there when the end is seen.
+    const state = decoderState(queue);
+    const output = takeOutput(queue);
+    if (output !== null) {
+      yield output;
+      releaseOutput(queue);
+      continue;
+    }
+    if (state !== "running") break;
+    if (input !== null) {
+      input = input.subarray(giveInput(queue, input));
+      if (input.length === 0) {
+        input = await readNext(iterator);
+        if (input === null) endInput(queue);
+        continue;
+      }
+    }
+    await awaitDecoder(queue, events);
+  }
+  while (input !== null) input = await readNext(iterator);
+  if (decoderState(queue) === "failed") throw new FormatError("bad-value", problem);
 }
 
 async function readNext(iterator: AsyncIterator<Uint8Array>): Promise<Uint8Array | null> {

@@ -85,6 +85,7 @@ export function addRange(ranges: Ranges, added: ByteRange): Ranges {
 }
 
 export function removeRange(ranges: Ranges, removed: ByteRange): Ranges {
+  if (removed.endByte <= removed.startByte) return ranges;
   return ranges
     .flatMap(({ startByte, endByte }) => [
       { startByte, endByte: Math.min(endByte, removed.startByte) },

@@ -82,12 +82,7 @@ export class Downloads implements AsyncDisposable {
     this.#signal = signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal;
   }
 
-  /** Bytes of a layer that earlier attempts left and that need not be fetched; they are read and checked. */
-  async keptBytes(layer: Descriptor): Promise<number> {
-    return countBytes(await this.keptRanges(layer));
-  }
-
-  /** As `keptBytes`: where they are. */
+  /** What earlier attempts left of a layer and need not be fetched; all of it is read and checked. */
   async keptRanges(layer: Descriptor): Promise<Ranges> {
     if (this.#source.openRange === undefined || layer.size < MIN_FILE_BYTES) return [];
     const download = this.#find(layer);

@@ -24,12 +24,23 @@ export class LayerPublisher {
   readonly #repo: Repository;
   readonly #downloads: Downloads | null;
   readonly #signal: AbortSignal;
+  readonly #intervalMs: number;
   #imported: ImportedLayer[] = [];
   #flushedAt = performance.now();
+  #timer: NodeJS.Timeout | null = null;
   #publishing: Promise<void> | null = null;
 
-  /** `downloads` null: fetching again costs nothing, so layers get their names together, at the end. */
-  constructor(repo: Repository, downloads: Downloads | null, signal: AbortSignal) {
+  /**
+   * `downloads` null: fetching again costs nothing, so layers get their names together, at the end. `patience`
+   * times the interval.
+   */
+  constructor(
+    repo: Repository,
+    downloads: Downloads | null,
+    signal: AbortSignal,
+    patience: number,
+  ) {
+    this.#intervalMs = FLUSH_INTERVAL_MS * patience;
     this.#repo = repo;
     this.#downloads = downloads;
     this.#signal = signal;
@@ -37,25 +48,39 @@ export class LayerPublisher {
 
   add(layer: ImportedLayer): void {
     this.#imported.push(layer);
-    const isDue = performance.now() - this.#flushedAt >= FLUSH_INTERVAL_MS;
-    if (this.#downloads === null || !isDue || this.#publishing !== null) return;
-    this.#publishing = this.#publish().finally(() => {
-      this.#publishing = null;
-    });
-    // `finish` tries again, and reports it.
-    this.#publishing.catch(() => {});
+    if (this.#downloads === null || this.#timer !== null || this.#publishing !== null) return;
+    const dueMs = Math.max(0, this.#flushedAt + this.#intervalMs - performance.now());
+    this.#timer = setTimeout(() => this.#start(), dueMs);
   }
 
   /** All layers have their names. */
   async finish(): Promise<void> {
-    await this.#publishing?.catch(() => {});
+    await this.settle();
     if (this.#imported.length > 0) await this.#publish();
+  }
+
+  /** Nothing goes on any more; after a failure the others' names can wait. */
+  async settle(): Promise<void> {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    await this.#publishing;
+  }
+
+  #start(): void {
+    this.#timer = null;
+    // `finish` tries again what fails, and reports it.
+    this.#publishing = this.#publish()
+      .catch(() => {})
+      .finally(() => {
+        this.#publishing = null;
+      });
   }
 
   async #publish(): Promise<void> {
     await flushFileSystem(this.#repo.path, this.#signal);
     this.#flushedAt = performance.now();
     while (this.#imported.length > 0) {
+      this.#signal.throwIfAborted();
       const { diffId, descriptor, digest } = this.#imported[0]!;
       publishStream(this.#repo, layerStreamName(diffId), digest);
       if (this.#downloads !== null) {

@@ -13,11 +13,13 @@ import type { ByteSource } from "./blob.ts";
 import { type Compression, decompress } from "./decompression.ts";
 import { storeStream } from "./image-streams.ts";
 import { LayerSplitter } from "./layer-splitter.ts";
-import { createObjectPool, expectWork, type ObjectPool } from "./object-pool.ts";
+import { createObjectPool, expectWork, hasHelpers, type ObjectPool } from "./object-pool.ts";
 
 /** A layer may unpack to this much, plus this many times its compressed size. */
 const FREE_EXPANSION_BYTES = 4 * 2 ** 30;
 const MAX_EXPANSION_RATIO = 200;
+/** A layer of this size is worth a thread that decompresses it. */
+const THREAD_BYTES = 4 << 20;
 
 /** What a layer of this size may unpack to. */
 export function limitTarBytes(compressedBytes: number): number {
@@ -48,7 +50,7 @@ export async function importLayer(repo: Repository, input: LayerInput): Promise<
   expectWork(pool, input.compressedBytes);
   using writer = new SplitStreamWriter(repo.algorithm, "ocilayer");
   using splitter = new LayerSplitter(repo, writer, pool);
-  await readLayer(input, splitter, () => splitter.drain());
+  await readLayer({ ...input, pool }, splitter, () => splitter.drain());
   splitter.finish();
   return await storeStream(repo, writer);
 }
@@ -71,9 +73,11 @@ export async function readLayer(
     isBlob = compression === "none" && input.blobDigest === diffId;
   };
   const limitBytes = limitTarBytes(input.compressedBytes);
+  const { pool, compressedBytes } = input;
+  const inThread = pool !== undefined && hasHelpers(pool) && compressedBytes >= THREAD_BYTES;
   let sizeBytes = 0;
   let malformed: FormatError | null = null;
-  for await (const chunk of decompress(input.chunks, what, { reusesChunks: true, onDetected })) {
+  for await (const chunk of decompress(input.chunks, what, options)) {
     sizeBytes += chunk.length;
     if (sizeBytes > limitBytes) {
       throw new FormatError("limit", `${what} unpacks to more than ${limitBytes} bytes`);

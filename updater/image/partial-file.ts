@@ -18,7 +18,6 @@ import { unlinkatIfExists } from "../../shared/sys/link.ts";
 import { fstat, fstatatIfExists } from "../../shared/sys/stat.ts";
 import {
   addRange,
-  countBytes,
   DownloadRecord,
   decodePieces,
   encodePiece,
@@ -31,7 +30,7 @@ import {
 
 /** Below the repository; composefs-rs and bootc 1.16 look at no other names than their own. */
 export const DOWNLOADS_DIRECTORY = "bootc-downloads";
-export const PARTIAL_SUFFIX = ".part";
+const PARTIAL_SUFFIX = ".part";
 /** What is read, written and recorded at a time, at most. */
 export const PIECE_BYTES = 1 << 20;
 /** Pieces that were just written and are kept for the reader. */
@@ -137,10 +136,6 @@ export class PartialFile implements BlobStore, AsyncDisposable {
 
   get kept(): Ranges {
     return this.#kept;
-  }
-
-  get keptBytes(): number {
-    return countBytes(this.#kept);
   }
 
   /** Finds out what is there, by reading all of it. */

@@ -1,12 +1,11 @@
 // Makes pieces that are worth writing of the chunks a connection brings.
 
+import { MIN_PIECE_BYTES } from "./download-record.ts";
 import type { BlobStore } from "./partial-file.ts";
 import { PIECE_BYTES } from "./partial-file.ts";
 
 /** What a slow server sent is written at least this often. */
 const FLUSH_INTERVAL_MS = 250;
-/** Not worth a record while more is coming. */
-const MIN_FLUSH_BYTES = 64 * 1024;
 
 /** Bun collects buffers late: without being told it lets hundreds of MiB of them lie. */
 const COLLECT_INTERVAL_BYTES = 48 << 20;
@@ -49,7 +48,7 @@ export class PieceCollector {
 
   #isDue(): boolean {
     return (
-      this.#length >= MIN_FLUSH_BYTES && performance.now() - this.#flushedAt > FLUSH_INTERVAL_MS
+      this.#length >= MIN_PIECE_BYTES && performance.now() - this.#flushedAt > FLUSH_INTERVAL_MS
     );
   }
 

@@ -19,7 +19,7 @@ import { dropDownloads, pruneDownloads } from "./kept-downloads.ts";
 import { readRange } from "./kept-ranges.ts";
 import { LayerPublisher } from "./layer-publisher.ts";
 import { importLayer, type LayerInput } from "./layers.ts";
-import { createObjectPool, type ObjectPool } from "./object-pool.ts";
+import { createObjectPool, expectWork, type ObjectPool } from "./object-pool.ts";
 import {
   isUnusable,
   type LayerPlan,
@@ -137,7 +137,7 @@ async function fetchLayers(fetch: LayerFetch): Promise<void> {
   });
   using pool = createObjectPool(repo);
   const pull: Pull = { repo, source, downloads, progress, pool, patience, stop };
-  const publisher = new LayerPublisher(repo, keeps ? downloads : null, stop);
+  const publisher = new LayerPublisher(repo, keeps ? downloads : null, stop, patience);
   const queue = plan.layers
     .filter(({ method }) => method !== "cached")
     .toSorted((a, b) => b.fetchBytes - a.fetchBytes || b.descriptor.size - a.descriptor.size);
@@ -157,6 +157,7 @@ async function fetchLayers(fetch: LayerFetch): Promise<void> {
     }),
   );
   await Promise.all(workers);
+  await publisher.settle();
   stop.throwIfAborted();
   await publisher.finish();
 }
@@ -174,12 +175,13 @@ interface Pull {
 
 /** The splitstream's digest. */
 async function fetchLayer(pull: Pull, layer: LayerPlan): Promise<string> {
-  const { repo, source, stop } = pull;
+  const { repo, source, pool, stop } = pull;
   const { diffId, descriptor } = layer;
   const what = `Layer ${descriptor.digest} of "${source.name}"`;
   if (layer.method === "pieces") {
     const pieces = source.openPieces!(descriptor, diffId);
-    return await importTarPieces(repo, abortable(pieces, stop), { diffId, what });
+    expectWork(pool, descriptor.size);
+    return await importTarPieces(repo, abortable(pieces, stop), { diffId, what, pool });
   }
   if (layer.partial !== null) {
     const digest = await fetchPartially(pull, layer, layer.partial, what);

@@ -7,7 +7,7 @@
 // reads each object once.
 
 import { setImmediate } from "node:timers/promises";
-import { FormatError, IntegrityError } from "../../shared/error.ts";
+import { FormatError, IntegrityError, isErrno } from "../../shared/error.ts";
 import { computeDigest } from "../../shared/format/oci/digest.ts";
 import { type ByteString, type FileContent, toByteString } from "../../shared/format/tree/node.ts";
 import { listNames } from "../../shared/store/links.ts";
@@ -41,6 +41,8 @@ const MAX_VAIN_BYTES = 512 << 20;
 const READ_BYTES = 1 << 20;
 /** After this much hashing, timers and sockets get their turn. */
 const TURN_BYTES = 8 << 20;
+/** A block the disk lost, or one that fs-verity does not accept. */
+const LOST_BLOCK = ["EIO", "EUCLEAN", "EBADMSG"];
 const LAYER_PREFIX = layerStreamName("");
 
 interface Index {
@@ -120,29 +122,35 @@ class Search {
 
   async find({ name, sizeBytes, digest }: WantedFile): Promise<StoredContent | null> {
     const { byDigest, byPath, bySize } = this.#index;
-    const samePath = byPath.get(pathKey(toByteString(name), sizeBytes)) ?? new Set();
+    const samePath = byPath.get(pathKey(toByteString(name), sizeBytes)) ?? [];
+    for (const object of samePath) {
+      if (!byDigest.has(digest)) await this.#hash(object);
+    }
     const sameSize = bySize.get(sizeBytes) ?? new Set();
     let tries = MAX_CANDIDATES;
-    for (const object of [...samePath, ...sameSize]) {
-      const known = byDigest.get(digest);
-      if (known !== undefined) return known;
-      if (this.#hashed.has(object) || this.#damaged.has(object)) continue;
-      if (tries === 0 || this.#vainBytes > MAX_VAIN_BYTES) break;
+    for (const object of sameSize) {
+      if (byDigest.has(digest) || tries === 0 || this.#vainBytes > MAX_VAIN_BYTES) break;
+      // Not looked at again, however many files of this size are asked for.
+      sameSize.delete(object);
+      if (!(await this.#hash(object))) continue;
       tries--;
-      await this.#hash(object);
-      if (!samePath.has(object) && !byDigest.has(digest)) this.#vainBytes += sizeBytes;
+      if (!byDigest.has(digest)) this.#vainBytes += sizeBytes;
     }
     return byDigest.get(digest) ?? null;
   }
 
-  async #hash(object: string): Promise<void> {
+  /** False when that was done before, or the object is known to be damaged. */
+  async #hash(object: string): Promise<boolean> {
+    if (this.#hashed.has(object) || this.#damaged.has(object)) return false;
     this.#hashed.add(object);
     try {
       const digest = await this.#computeDigest(object);
       this.#index.byDigest.set(digest, { kind: "object", digest: object });
     } catch (error) {
-      if (!(error instanceof IntegrityError)) throw error;
+      // What cannot be read is not there.
+      if (!(error instanceof IntegrityError) && !isErrno(error, ...LOST_BLOCK)) throw error;
     }
+    return true;
   }
 
   async #computeDigest(object: string): Promise<string> {

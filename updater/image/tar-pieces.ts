@@ -3,7 +3,8 @@
 //
 // The result is that of importLayer: same objects, same splitstream. It counts only because the digest of
 // the assembled tar is diff_id: whoever made the pieces is not believed. Contents that are objects are read
-// for that digest and never written again; what a path gives is copied first and the copy is hashed.
+// for that digest and never written again. Files elsewhere: where blocks can be shared, that is done first and the
+// copy is hashed; else they are read once, as the content of any layer.
 
 import { setImmediate } from "node:timers/promises";
 import { FormatError, IntegrityError, isErrno } from "../../shared/error.ts";
@@ -14,12 +15,14 @@ import { S_IFMT, S_IFREG } from "../../shared/format/tree/node.ts";
 import { ensureObjectFromFile, openObject } from "../../shared/store/objects.ts";
 import type { Repository } from "../../shared/store/repository.ts";
 import { O } from "../../shared/sys/constants.ts";
+import { mayShareBlocks } from "../../shared/sys/copy.ts";
 import type { Fd } from "../../shared/sys/fd.ts";
 import { openat, read } from "../../shared/sys/file.ts";
 import { fstat } from "../../shared/sys/stat.ts";
 import type { ByteSource } from "./blob.ts";
 import { storeStream } from "./image-streams.ts";
 import { INLINE_MAX_BYTES, LayerSplitter } from "./layer-splitter.ts";
+import type { ObjectPool } from "./object-pool.ts";
 
 /** A tar is the concatenation of its pieces. `bytes` are valid until the next piece is asked for. */
 export type TarPiece =
@@ -47,6 +50,8 @@ export interface PiecesInput {
   readonly what: string;
   /** FormatError("limit") when the tar is larger. */
   readonly limitBytes?: number;
+  /** Threads that several layers share. */
+  readonly pool?: ObjectPool;
 }
 
 const READ_BYTES = 1 << 20;
@@ -63,7 +68,7 @@ export async function importTarPieces(
   input: PiecesInput,
 ): Promise<string> {
   using writer = new SplitStreamWriter(repo.algorithm, "ocilayer");
-  using splitter = new LayerSplitter(repo, writer);
+  using splitter = new LayerSplitter(repo, writer, input.pool);
   const assembly = new Assembly(repo, splitter, input, () => splitter.drain());
   for await (const piece of pieces) {
     if (piece.kind === "bytes") await assembly.add(piece.bytes);
@@ -128,6 +133,8 @@ class Assembly {
     } else if (content.kind === "object") {
       await this.#copy(fd, sizeBytes, name, null);
       this.#refer(content.digest, sizeBytes);
+    } else if (!mayShareBlocks(fd, this.#repo.dir)) {
+      await this.#copy(fd, sizeBytes, name, (bytes) => this.#reader.write(bytes));
     } else {
       const onBytes = (bytes: Uint8Array) => this.#take(bytes);
       const stored = ensureObjectFromFile(this.#repo, fd, { onBytes });
@@ -162,7 +169,8 @@ class Assembly {
     this.#buffer ??= new Uint8Array(READ_BYTES);
     const buffer = this.#buffer;
     let copiedBytes = 0;
-    for (let count = read(fd, buffer); count > 0; count = read(fd, buffer)) {
+    const readOn = () => readPiece(fd, buffer, name);
+    for (let count = readOn(); count > 0; count = readOn()) {
       copiedBytes += count;
       if (copiedBytes > sizeBytes) break;
       const bytes = buffer.subarray(0, count);
@@ -230,6 +238,16 @@ function describeContent(content: Exclude<PieceContent, { readonly kind: "stream
       return `File "${content.name}"`;
     case "path":
       return `"${content.path}"`;
+  }
+}
+
+/** A block the disk lost, or one that fs-verity does not accept, is an IntegrityError. */
+function readPiece(fd: Fd, buffer: Uint8Array, name: string): number {
+  try {
+    return read(fd, buffer);
+  } catch (cause) {
+    if (!isErrno(cause, "EIO", "EUCLEAN", "EBADMSG")) throw cause;
+    throw new IntegrityError("digest-mismatch", `${name} cannot be read`, {}, { cause });
   }
 }
 

@@ -35,8 +35,9 @@ describe("hostJsonSchema", () => {
       ],
       BootEntry: [
         ...["image", "cachedUpdate", "incompatible!", "pinned!", "softRebootCapable"],
-        ...["downloadOnly", "store", "ostree", "composefs"],
+        ...["downloadOnly", "store", "ostree", "composefs", "signaturePolicy"],
       ],
+      SignaturePolicy: ["policyFile", "scope!", "requirements!", "time!"],
       ImageStatus: ["image!", "version", "timestamp", "imageDigest!", "architecture!"],
       BootEntryOstree: ["stateroot!", "checksum!", "deploySerial!"],
       BootEntryComposefs: [

@@ -1,9 +1,9 @@
 // Finding an image and having it admitted by policy, in this order: manifest, decision, everything else.
 
+import { type ConfigPlace, hostConfigPlace } from "../../registry/config-place.ts";
 import type { ImageReference } from "../reference.ts";
 import type { ImageSource, ResolvedImage } from "../resolved-image.ts";
 import { decidePolicy, type PolicyDecision } from "./decision.ts";
-import type { PolicyEnvironment } from "./policy-file.ts";
 
 export interface AdmittedImage {
   readonly resolved: ResolvedImage;
@@ -18,14 +18,14 @@ export interface AdmittedImage {
 export async function resolveAdmitted(
   source: ImageSource,
   reference: ImageReference,
-  environment: PolicyEnvironment = process.env,
+  place: ConfigPlace = hostConfigPlace(),
 ): Promise<AdmittedImage> {
   const { signature } = reference;
   const common = {
     reference,
     signatures: source.signatures ?? null,
     enforce: signature === "containerPolicy" || typeof signature === "object",
-    environment,
+    place,
   };
   const decided = new Map<string, PolicyDecision>();
   const resolved = await source.resolve(async (documents, found) => {

@@ -6,10 +6,11 @@
 // manifest's digest, which was checked.
 
 import { PolicyError } from "../../../shared/error.ts";
+import type { ConfigPlace } from "../../registry/config-place.ts";
 import type { RegistryReference } from "../../registry/reference.ts";
 import { displayReference, type ImageReference } from "../reference.ts";
 import type { ResolvedDocument } from "../resolved-image.ts";
-import { type Policy, type PolicyEnvironment, policyPaths, readPolicy } from "./policy-file.ts";
+import { type Policy, policyPaths, readPolicy } from "./policy-file.ts";
 import type { Requirement } from "./requirement.ts";
 import { openSignatureList, type SignatureList, satisfyRequirement } from "./satisfaction.ts";
 import { chooseRequirements, describeSubject, type PolicySubject } from "./scopes.ts";
@@ -24,9 +25,8 @@ export interface PolicyRequest {
   readonly signatures: SignatureSource | null;
   /** `--enforce-container-sigpolicy`: a policy that accepts anything by default is not enough. */
   readonly enforce: boolean;
-  readonly environment: PolicyEnvironment;
-  /** Where /etc and /usr are. */
-  readonly root?: string;
+  /** Where policies are looked for. */
+  readonly place: ConfigPlace;
 }
 
 export interface PolicyDecision {
@@ -47,9 +47,9 @@ export interface MetRequirement {
 
 /** PolicyError naming policy file, scope and what is missing. */
 export async function decidePolicy(request: PolicyRequest): Promise<PolicyDecision> {
-  const { reference, environment, enforce, root } = request;
+  const { reference, place, enforce } = request;
   const time = new Date().toISOString().replace(/\.\d+Z$/, "Z");
-  const policy = readPolicy(environment, root);
+  const policy = readPolicy(place);
   if (policy === null) {
     requirePolicyless(request);
     return { policyPath: null, scope: "no policy", requirements: [], time };
@@ -66,9 +66,9 @@ export async function decidePolicy(request: PolicyRequest): Promise<PolicyDecisi
 }
 
 /** From a network nothing is taken without a policy; what lies on the machine somebody put there. */
-function requirePolicyless({ reference, enforce, environment, root }: PolicyRequest): void {
+function requirePolicyless({ reference, enforce, place }: PolicyRequest): void {
   if (!enforce && reference.transport !== "registry") return;
-  const places = policyPaths(environment, root).map((path) => `"${path}"`);
+  const places = policyPaths(place).map((path) => `"${path}"`);
   throw new PolicyError(
     "rejected",
     `Image "${displayReference(reference)}" cannot be accepted without a policy: there is none of ${places.join(", ")}; ` +

@@ -26,10 +26,14 @@ const MAX_PAYLOAD_BYTES = 1 << 20;
  * `keyrings` are exported public keys, binary or armored. Throws SignatureRejection when the message is
  * not signed by one of them, UnsupportedError when gpgv is not installed.
  */
-export function verifyGpgMessage(message: Uint8Array, keyrings: readonly Uint8Array[]): GpgResult {
+export function verifyGpgMessage(
+  message: Uint8Array,
+  keyrings: readonly Uint8Array[],
+  searchPath = `${process.env["PATH"] ?? ""}:/usr/bin:/bin`,
+): GpgResult {
   // A cleartext signature or armor would be text; only a packet is what other tools accept, too.
   if ((message[0] ?? 0) < 0x80) throw new SignatureRejection("it is not an OpenPGP message");
-  const program = Bun.which("gpgv", { PATH: `${process.env["PATH"] ?? ""}:/usr/bin:/bin` });
+  const program = Bun.which("gpgv", { PATH: searchPath });
   if (program === null) throw missingProgram();
   const directory = mkdtempSync(join(tmpdir(), "bootc-gpg-"));
   try {

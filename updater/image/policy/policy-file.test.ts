@@ -155,31 +155,38 @@ describe("where it is", () => {
     return full;
   };
 
+  const paths = (environment: Readonly<Record<string, string>>, userId = 0) =>
+    policyPaths({ root: "/", environment, userId });
+  const read = (environment: Readonly<Record<string, string>> = {}) =>
+    readPolicy({ root, environment, userId: 0 });
+
   test("the order is bootc's", () => {
-    expect(policyPaths({ HOME: "/h", XDG_CONFIG_HOME: "/x" })).toEqual([
+    expect(paths({ HOME: "/h", XDG_CONFIG_HOME: "/x" })).toEqual([
       "/x/containers/policy.json",
       "/etc/containers/policy.json",
       "/usr/share/containers/policy.json",
     ]);
-    expect(policyPaths({ HOME: "/h" })[0]).toBe("/h/.config/containers/policy.json");
-    expect(policyPaths({})).toHaveLength(2);
-    expect(policyPaths({ CONTAINERS_POLICY_JSON: "/p", HOME: "/h" })).toEqual(["/p"]);
+    expect(paths({ HOME: "/h" })[0]).toBe("/h/.config/containers/policy.json");
+    // Services have no $HOME; root's is known all the same.
+    expect(paths({})[0]).toBe("/root/.config/containers/policy.json");
+    expect(paths({}, 1000)).toHaveLength(2);
+    expect(paths({ CONTAINERS_POLICY_JSON: "/p", HOME: "/h" })).toEqual(["/p"]);
   });
 
   test("the first that is there counts", () => {
-    expect(readPolicy({}, root)).toBeNull();
+    expect(read()).toBeNull();
     const shared = put("usr/share/containers/policy.json");
-    expect(readPolicy({}, root)?.path).toBe(shared);
+    expect(read()?.path).toBe(shared);
     const system = put("etc/containers/policy.json");
-    expect(readPolicy({}, root)?.path).toBe(system);
+    expect(read()?.path).toBe(system);
     const own = put("home/.config/containers/policy.json");
-    expect(readPolicy({ HOME: join(root, "home") }, root)?.path).toBe(own);
+    expect(read({ HOME: join(root, "home") })?.path).toBe(own);
   });
 
   test("one that is asked for by name must be there", () => {
     put("etc/containers/policy.json");
     const missing = join(root, "missing.json");
-    expect(() => readPolicy({ CONTAINERS_POLICY_JSON: missing }, root)).toThrow(
+    expect(() => read({ CONTAINERS_POLICY_JSON: missing })).toThrow(
       `Policy "${missing}" cannot be read`,
     );
   });
@@ -187,6 +194,6 @@ describe("where it is", () => {
   test("one that cannot be understood is not passed over", () => {
     put("usr/share/containers/policy.json");
     writeFileSync(put("etc/containers/policy.json"), "{}");
-    expect(() => readPolicy({}, root)).toThrow(PolicyError);
+    expect(() => read()).toThrow(PolicyError);
   });
 });

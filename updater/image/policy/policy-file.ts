@@ -7,6 +7,12 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import * as z from "zod";
 import { isErrno, PolicyError } from "../../../shared/error.ts";
+import {
+  type ConfigPlace,
+  placePath,
+  readVariable,
+  userConfigDirectory,
+} from "../../registry/config-place.ts";
 import { type Requirement, requirementsSchema } from "./requirement.ts";
 import { checkScope } from "./scopes.ts";
 import { parseStrictJson } from "./strict-json.ts";
@@ -19,11 +25,9 @@ export interface Policy {
   readonly transports: ReadonlyMap<string, ReadonlyMap<string, readonly Requirement[]>>;
 }
 
-/** The variables that say where the file is. */
-export type PolicyEnvironment = Readonly<Record<string, string | undefined>>;
-
+const NAMED_BY = "CONTAINERS_POLICY_JSON";
 const MAX_POLICY_BYTES = 4 << 20;
-const SYSTEM_PATHS = ["etc/containers/policy.json", "usr/share/containers/policy.json"];
+const SYSTEM_PATHS = ["/etc/containers/policy.json", "/usr/share/containers/policy.json"];
 
 const policySchema = z.strictObject({
   default: requirementsSchema,
@@ -31,22 +35,23 @@ const policySchema = z.strictObject({
 });
 
 /** Null when there is none. PolicyError("rejected") when it cannot be understood. */
-export function readPolicy(environment: PolicyEnvironment, root = "/"): Policy | null {
-  for (const path of policyPaths(environment, root)) {
-    const bytes = readIfThere(path, path === environment["CONTAINERS_POLICY_JSON"]);
+export function readPolicy(place: ConfigPlace): Policy | null {
+  const named = readVariable(place, NAMED_BY);
+  for (const path of policyPaths(place)) {
+    const bytes = readIfThere(path, path === named);
     if (bytes !== null) return parsePolicy(bytes, path);
   }
   return null;
 }
 
 /** Where it is looked for, in order. */
-export function policyPaths(environment: PolicyEnvironment, root = "/"): readonly string[] {
-  const { CONTAINERS_POLICY_JSON: own, XDG_CONFIG_HOME: config, HOME: home } = environment;
-  if (own !== undefined && own !== "") return [own];
-  const user = config ? [config] : home ? [join(home, ".config")] : [];
+export function policyPaths(place: ConfigPlace): readonly string[] {
+  const named = readVariable(place, NAMED_BY);
+  if (named !== null) return [named];
+  const user = userConfigDirectory(place);
   return [
-    ...user.map((directory) => join(directory, "containers/policy.json")),
-    ...SYSTEM_PATHS.map((path) => join(root, path)),
+    ...(user === null ? [] : [join(user, "containers/policy.json")]),
+    ...SYSTEM_PATHS.map((path) => placePath(place, path)),
   ];
 }
 

@@ -11,6 +11,9 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(root, { recursive: true, force: true }));
 
+const read = (environment: Readonly<Record<string, string>> = {}) =>
+  readRegistriesD({ root, environment, userId: 0 });
+
 function put(path: string, text: string): void {
   mkdirSync(join(root, path, ".."), { recursive: true });
   writeFileSync(join(root, path), text);
@@ -28,7 +31,7 @@ test("the most specific section that has a value decides, for each value alone",
     ].join("\n"),
   );
   put("etc/containers/registries.d/c.conf", "not: [yaml");
-  const config = readRegistriesD({}, root);
+  const config = read();
   expect(chooseStores(config, SCOPES)).toEqual({ lookaside: "https://host", attachments: false });
   expect(chooseStores(config, ["x.io/y:1"])).toEqual({
     lookaside: "https://old",
@@ -37,7 +40,7 @@ test("the most specific section that has a value decides, for each value alone",
 });
 
 test("nothing configured", () => {
-  const { lookaside, attachments } = chooseStores(readRegistriesD({}, root), SCOPES);
+  const { lookaside, attachments } = chooseStores(read(), SCOPES);
   expect(lookaside).toMatch(/^file:\/\/\/.*\/containers\/sigstore$/);
   expect(attachments).toBe(true);
 });
@@ -48,7 +51,7 @@ test("a user's directory hides the system's", () => {
     "home/.config/containers/registries.d/a.yaml",
     "default-docker: { lookaside: 'https://own' }",
   );
-  const config = readRegistriesD({ HOME: join(root, "home") }, root);
+  const config = read({ HOME: join(root, "home") });
   expect(chooseStores(config, SCOPES).lookaside).toBe("https://own");
 });
 
@@ -60,5 +63,5 @@ test.each<[string, readonly string[], string]>([
 ])("refused: %s", (_, texts, message) => {
   for (const [index, text] of texts.entries())
     put(`etc/containers/registries.d/${index}.yaml`, text);
-  expect(() => readRegistriesD({}, root)).toThrow(message);
+  expect(() => read()).toThrow(message);
 });

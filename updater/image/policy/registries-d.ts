@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { parse } from "yaml";
 import * as z from "zod";
 import { FormatError, isErrno } from "../../../shared/error.ts";
-import type { PolicyEnvironment } from "./policy-file.ts";
+import { type ConfigPlace, homeDirectory, placePath } from "../../registry/config-place.ts";
 
 export interface SignatureStores {
   /** URL of the look-aside store, http(s) or file, without the image's part. */
@@ -18,7 +18,7 @@ export interface SignatureStores {
   readonly attachments: boolean;
 }
 
-const DIRECTORIES = ["etc/containers/registries.d", "usr/share/containers/registries.d"];
+const DIRECTORIES = ["/etc/containers/registries.d", "/usr/share/containers/registries.d"];
 const SYSTEM_STORE = "/var/lib/containers/sigstore";
 const USER_STORE = ".local/share/containers/sigstore";
 const MAX_FILE_BYTES = 1 << 20;
@@ -42,10 +42,10 @@ export interface RegistriesD {
 }
 
 /** FormatError naming the file. Without a directory nothing is configured. */
-export function readRegistriesD(environment: PolicyEnvironment, root = "/"): RegistriesD {
-  const { HOME: home } = environment;
-  const own = home ? [join(home, ".config/containers/registries.d")] : [];
-  for (const directory of [...own, ...DIRECTORIES.map((path) => join(root, path))]) {
+export function readRegistriesD(place: ConfigPlace): RegistriesD {
+  const home = homeDirectory(place);
+  const own = home === null ? [] : [join(home, ".config/containers/registries.d")];
+  for (const directory of [...own, ...DIRECTORIES.map((path) => placePath(place, path))]) {
     const names = listIfThere(directory);
     if (names === null) continue;
     const files = names.filter((name) => name.endsWith(".yaml")).sort();

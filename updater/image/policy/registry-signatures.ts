@@ -4,6 +4,7 @@
 import { RegistryError } from "../../../shared/error.ts";
 import { splitDigest } from "../../../shared/format/oci/digest.ts";
 import type { RegistryClient } from "../../registry/client.ts";
+import { hostConfigPlace } from "../../registry/config-place.ts";
 import { fetchSmallFile } from "../../registry/small-file.ts";
 import { readBlob } from "../blob.ts";
 import { readNumbered } from "./directory-signatures.ts";
@@ -27,16 +28,19 @@ import {
 /** The configuration is read when signatures are asked for, not before. */
 export function openRegistrySignatures(
   client: RegistryClient,
-  readConfig: () => RegistriesD = () => readRegistriesD(process.env),
+  readConfig: () => RegistriesD = () => readRegistriesD(hostConfigPlace()),
 ): SignatureSource {
   return {
     async *readSignatures(digest, wanted): AsyncGenerator<FoundSignature> {
       const named = nameOfRegistryReference(client.reference);
       const stores = chooseStores(readConfig(), dockerScopes(named));
       if (wanted.simple) yield* readLookaside(stores.lookaside, client, digest);
-      if (!wanted.sigstore || !stores.attachments) return;
-      yield* readAttachments(client, digest);
-      yield* readBundles(client, digest);
+      if (wanted.sigstore && stores.attachments) {
+        yield* readAttachments(client, digest);
+        yield* readBundles(client, digest);
+      }
+      // Sigstore signatures may lie there as well; few do.
+      if (!wanted.simple) yield* readLookaside(stores.lookaside, client, digest);
     },
   };
 }

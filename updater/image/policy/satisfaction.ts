@@ -14,9 +14,6 @@ import {
   type WantedKinds,
 } from "./signature-source.ts";
 import { matchesIdentity } from "./signed-identity.ts";
-import { verifyAttachment } from "./sigstore-attachment.ts";
-import { verifyBundle } from "./sigstore-bundle.ts";
-import { loadSigstoreTrust } from "./sigstore-signer.ts";
 import { loadBytes } from "./trusted-key.ts";
 import { type AcceptedSignature, SignatureRejection } from "./verdict.ts";
 
@@ -83,7 +80,7 @@ export async function satisfyRequirement(
   const { judge, wanted } =
     requirement.type === "signedBy"
       ? openGpgJudge(requirement)
-      : openSigstoreJudge(requirement, image);
+      : await openSigstoreJudge(requirement, image);
   const reasons: string[] = [];
   for await (const listed of signatures) {
     try {
@@ -123,10 +120,14 @@ function openGpgJudge(requirement: SignedBy): { readonly judge: Judge; readonly 
   };
 }
 
-function openSigstoreJudge(
+async function openSigstoreJudge(
   requirement: SigstoreSigned,
   image: DockerReference | null,
-): { readonly judge: Judge; readonly wanted: string } {
+): Promise<{ readonly judge: Judge; readonly wanted: string }> {
+  // Much code, which most runs of the program do not need.
+  const { loadSigstoreTrust } = await import("./sigstore-signer.ts");
+  const { verifyAttachment } = await import("./sigstore-attachment.ts");
+  const { verifyBundle } = await import("./sigstore-bundle.ts");
   const trust = loadSigstoreTrust(requirement);
   const { signer } = trust;
   const wanted =

@@ -3,6 +3,7 @@
 import { createHash, generateKeyPairSync, sign } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import { FormatError } from "../../../shared/error.ts";
+import { verifyGpgMessage } from "./gpg-signature.ts";
 import { parseClaim } from "./payload.ts";
 import { type LoggedSignature, requireAbout, verifyTimestamp } from "./rekor-entry.ts";
 import { parseSignatureFile } from "./signature-source.ts";
@@ -65,6 +66,21 @@ describe("payloads", () => {
       `"image":{"docker-manifest-digest":"${DIGEST}"},"identity"`,
     );
     expect(() => parseClaim(Buffer.from(twice), "cosign")).toThrow("twice");
+  });
+});
+
+describe("GPG messages", () => {
+  test("without gpgv the package is named", () => {
+    const message = Buffer.from([0xa3, 1]);
+    expect(() => verifyGpgMessage(message, [], "/nonexistent")).toThrow(
+      'The program "gpgv" is needed to check signatures of GPG keys; install the package "gpgv" (Fedora: "gnupg2")',
+    );
+  });
+  test.each([
+    ["text", "-----BEGIN PGP MESSAGE-----"],
+    ["nothing", ""],
+  ])("%s is none", (_, text) => {
+    expect(() => verifyGpgMessage(Buffer.from(text), [])).toThrow("not an OpenPGP message");
   });
 });
 
