@@ -21,10 +21,11 @@ const ENTRY_POINTS = {
   updater: "updater/cli/program.ts",
   "hash-worker": "updater/composefs/hash-worker.ts",
   "object-worker": "updater/image/object-worker.ts",
+  "decode-worker": "updater/image/decode-worker.ts",
 } as const;
 export type BundleName = keyof typeof ENTRY_POINTS;
 /** Nobody imports them: the compiler must be told. */
-export const WORKERS: readonly BundleName[] = ["hash-worker", "object-worker"];
+export const WORKERS: readonly BundleName[] = ["hash-worker", "object-worker", "decode-worker"];
 const SHORT_LIVED: readonly BundleName[] = ["tools", "updater", ...WORKERS];
 
 export interface Bundle {

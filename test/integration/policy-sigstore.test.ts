@@ -104,8 +104,10 @@ describe.skipIf(notRoot !== "")(`sigstoreSigned${notRoot}`, () => {
       await cosign.sign(cosign.one.privatePath, image, "--new-bundle-format=false");
       await admit("os/cosign2:v1", sigstoreSigned(cosign.one.publicPath));
       await admit(`os/cosign2@${digest}`, sigstoreSigned(cosign.one.publicPath));
-      // It names no tag.
-      await refusal(admit("os/cosign2:v1", sigstoreSigned(cosign.one.publicPath, {})));
+      const tagless = await refusal(
+        admit("os/cosign2:v1", sigstoreSigned(cosign.one.publicPath, {})),
+      );
+      expect(tagless.text).toContain("no tag, which matchRepoDigestOrExact asks for");
       const error = await refusal(admit("os/cosign2:v1", sigstoreSigned(cosign.two.publicPath)));
       expect(error.code).toBe("untrusted-key");
       expect(error.text).toContain(cosign.two.publicPath);

@@ -120,6 +120,8 @@ async function askSkopeo(
 ): Promise<{ accepts: boolean; text: string }> {
   try {
     await runImageTool([
+      // Its gpg leaves agents behind, which end with the namespace of their processes.
+      ...["unshare", "--pid", "--fork", "--kill-child", "--"],
       ...["skopeo", "--policy", policyPath, "--registries.d", registriesD, "copy", "-q"],
       ...["--remove-signatures", "--src-tls-verify=false", reference, `dir:${target}`],
     ]);

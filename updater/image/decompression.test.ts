@@ -14,10 +14,27 @@ async function* chunked(bytes: Buffer, chunkBytes: number): AsyncGenerator<Uint8
   for (let at = 0; at < bytes.length; at += chunkBytes) yield bytes.subarray(at, at + chunkBytes);
 }
 
-async function unpack(bytes: Buffer, chunkBytes = 65_536): Promise<Buffer> {
+async function unpackWith(bytes: Buffer, chunkBytes: number, inThread: boolean): Promise<Buffer> {
   const parts: Uint8Array[] = [];
-  for await (const part of decompress(chunked(bytes, chunkBytes), "Layer x")) parts.push(part);
+  const chunks = decompress(chunked(bytes, chunkBytes), "Layer x", { inThread });
+  for await (const part of chunks) parts.push(part);
   return Buffer.concat(parts);
+}
+
+/** In both ways, which must agree. */
+async function unpack(bytes: Buffer, chunkBytes = 65_536): Promise<Buffer> {
+  const [here, there] = await Promise.allSettled(
+    [false, true].map((inThread) => unpackWith(bytes, chunkBytes, inThread)),
+  );
+  if (here!.status === "rejected" || there!.status === "rejected") {
+    expect(there!.status).toBe(here!.status);
+    expect(String((there as PromiseRejectedResult).reason)).toBe(
+      String((here as PromiseRejectedResult).reason),
+    );
+    throw (here as PromiseRejectedResult).reason;
+  }
+  expect(here!.value.equals(there!.value)).toBe(true);
+  return here!.value;
 }
 
 function skippable(sizeBytes: number): Buffer {

@@ -16,6 +16,7 @@ import {
   type DecodeQueue,
   decoderState,
   endInput,
+  endOutput,
   giveInput,
   releaseOutput,
   takeOutput,
@@ -32,6 +33,8 @@ export type Compression = "gzip" | "zstd" | "none";
 export interface DecompressOptions {
   /** A chunk is valid only until the next one is asked for. */
   readonly reusesChunks?: boolean;
+  /** In a thread of its own, which costs some milliseconds to start. */
+  readonly inThread?: boolean;
   /** Called before the first chunk. */
   readonly onDetected?: (compression: Compression) => void;
 }
@@ -115,6 +118,8 @@ function startDecoding(compression: "gzip" | "zstd"): DecodeThread | null {
   }
   worker.unref();
   const queue = createDecodeQueue();
+  // Whatever ends it early: nobody waits for it for ever.
+  worker.addEventListener("error", () => endOutput(queue, false));
   worker.postMessage({ memory: queue.memory, compression });
   return {
     queue,

@@ -4,14 +4,15 @@
 // Memory is bounded by connections and pieces, whatever the sizes. A layer whose file cannot be had
 // (another process has it, the disk is full) is streamed to its reader instead.
 
-import { IntegrityError, isErrno } from "../../shared/error.ts";
+import { IntegrityError } from "../../shared/error.ts";
 import type { Descriptor } from "../../shared/format/oci/manifest.ts";
 import type { Repository } from "../../shared/store/repository.ts";
 import { raceAbort } from "./abortable.ts";
 import { verifyBlob } from "./blob.ts";
 import { countGarbage } from "./buffer-garbage.ts";
-import { addRange, countBytes, type Ranges, removeRange } from "./download-record.ts";
-import { chooseRequest, type LayerState } from "./download-schedule.ts";
+import { addRange, type Ranges, removeRange } from "./download-record.ts";
+import { chooseRequest } from "./download-schedule.ts";
+import { adopt, type Download, isFull, makeDownload, takeFrom, wake } from "./download-state.ts";
 import {
   BlobMemory,
   type BlobStore,
@@ -36,27 +37,6 @@ export interface DownloadsOptions {
   readonly patience?: number;
   /** False: large layers are streamed to their readers. */
   readonly keeps?: boolean;
-}
-
-/** One layer on its way. */
-interface Download extends LayerState {
-  readonly layer: Descriptor;
-  /** Null before it is opened, and when the layer is streamed to its reader. */
-  store: BlobStore | null;
-  state: "closed" | "opening" | "stored" | "streamed";
-  readonly kept: Ranges;
-  assigned: Ranges;
-  connections: number;
-  /** Ends the connections of this layer only. */
-  stop: AbortController;
-  failure: unknown;
-  /** Its bytes are not what its digest says. */
-  isCorrupt: boolean;
-  receivedBytes: number;
-  /** Never goes back. */
-  reportedBytes: number;
-  /** Resolved and replaced whenever a reader may find more. */
-  change: PromiseWithResolvers<void>;
 }
 
 export class Downloads implements AsyncDisposable {
@@ -343,51 +323,4 @@ export class Downloads implements AsyncDisposable {
     download.reportedBytes = bytes;
     this.#options.onBytes?.(download.layer, count);
   }
-}
-
-function makeDownload(layer: Descriptor): Download {
-  return {
-    layer,
-    sizeBytes: layer.size,
-    store: null,
-    state: "closed",
-    get kept() {
-      return this.store?.kept ?? [];
-    },
-    assigned: [],
-    connections: 0,
-    stop: new AbortController(),
-    failure: null,
-    isCorrupt: false,
-    receivedBytes: 0,
-    reportedBytes: 0,
-    change: Promise.withResolvers(),
-  };
-}
-
-function adopt(download: Download, store: BlobStore): void {
-  download.store = store;
-  download.state = "stored";
-  download.receivedBytes = countBytes(store.kept);
-  download.reportedBytes = download.receivedBytes;
-}
-
-function wake(download: Download): void {
-  download.change.resolve();
-  download.change = Promise.withResolvers();
-}
-
-/** Null also when the store was given up meanwhile. */
-async function takeFrom(download: Download, position: number): Promise<Uint8Array | null> {
-  const { store } = download;
-  try {
-    return (await store?.take(position)) ?? null;
-  } catch (error) {
-    if (download.store === store) throw error;
-    return null;
-  }
-}
-
-function isFull(error: unknown): boolean {
-  return isErrno(error, "ENOSPC", "EDQUOT", "EFBIG");
 }

@@ -72,9 +72,8 @@ export async function readLayer(
   const onDetected = (compression: Compression): void => {
     isBlob = compression === "none" && input.blobDigest === diffId;
   };
+  const options = { reusesChunks: true, inThread: deservesThread(input), onDetected };
   const limitBytes = limitTarBytes(input.compressedBytes);
-  const { pool, compressedBytes } = input;
-  const inThread = pool !== undefined && hasHelpers(pool) && compressedBytes >= THREAD_BYTES;
   let sizeBytes = 0;
   let malformed: FormatError | null = null;
   for await (const chunk of decompress(input.chunks, what, options)) {
@@ -97,6 +96,11 @@ export async function readLayer(
   }
   malformed ??= parseChunk(reader, null, what);
   if (malformed !== null) throw malformed;
+}
+
+/** Whether to decompress it in a thread of its own, beside those that store objects. */
+function deservesThread({ pool, compressedBytes }: LayerInput): boolean {
+  return pool !== undefined && hasHelpers(pool) && compressedBytes >= THREAD_BYTES;
 }
 
 /** The error of a malformed archive; others are thrown. `chunk` null: the end. */

@@ -7,19 +7,6 @@ import { PIECE_BYTES } from "./partial-file.ts";
 /** What a slow server sent is written at least this often. */
 const FLUSH_INTERVAL_MS = 250;
 
-/** Bun collects buffers late: without being told it lets hundreds of MiB of them lie. */
-const COLLECT_INTERVAL_BYTES = 48 << 20;
-let uncollectedBytes = 0;
-
-function allocatePiece(): Uint8Array {
-  uncollectedBytes += PIECE_BYTES;
-  if (uncollectedBytes >= COLLECT_INTERVAL_BYTES) {
-    uncollectedBytes = 0;
-    Bun.gc(true);
-  }
-  return Buffer.allocUnsafeSlow(PIECE_BYTES);
-}
-
 export class PieceCollector {
   readonly #store: BlobStore;
   readonly #onPiece: () => void;
@@ -37,7 +24,7 @@ export class PieceCollector {
 
   async add(chunk: Uint8Array): Promise<void> {
     for (let rest = chunk; rest.length > 0; ) {
-      this.#buffer ??= allocatePiece();
+      this.#buffer ??= Buffer.allocUnsafeSlow(PIECE_BYTES);
       const count = Math.min(rest.length, PIECE_BYTES - this.#length);
       this.#buffer.set(rest.subarray(0, count), this.#length);
       this.#length += count;

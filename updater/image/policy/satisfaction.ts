@@ -3,7 +3,7 @@
 
 import { PolicyError, StateError, UnsupportedError } from "../../../shared/error.ts";
 import type { ResolvedDocument } from "../resolved-image.ts";
-import type { DockerReference } from "./docker-reference.ts";
+import { type DockerReference, parseDockerReference } from "./docker-reference.ts";
 import { verifyGpgMessage } from "./gpg-signature.ts";
 import { parseClaim } from "./payload.ts";
 import type { SignedBy, SigstoreSigned } from "./requirement.ts";
@@ -90,8 +90,7 @@ export async function satisfyRequirement(
         throw new SignatureRejection(`it is of another image, ${signature.manifestDigest}`);
       }
       if (!matchesIdentity(requirement.signedIdentity, image, signature.name)) {
-        const rule = requirement.signedIdentity.type;
-        throw new SignatureRejection(`it is of an image named "${signature.name}" (${rule})`);
+        throw new SignatureRejection(explainMismatch(signature.name, requirement));
       }
       return { kind: "accepted", signature };
     } catch (error) {
@@ -143,6 +142,17 @@ async function openSigstoreJudge(
       return verifyBundle(found.json, { ...document, repository }, trust);
     },
   };
+}
+
+/** cosign's signatures name no tag unless they are told to, which is easily overlooked. */
+function explainMismatch(name: string, { signedIdentity }: SignedBy | SigstoreSigned): string {
+  const { type } = signedIdentity;
+  const claim = parseDockerReference(name);
+  const isTagless = claim !== null && claim.tag === null && claim.digest === null;
+  const comparesTags = ["matchExact", "matchRepoDigestOrExact", "remapIdentity"].includes(type);
+  return isTagless && comparesTags
+    ? `it names "${name}" and no tag, which ${type} asks for and matchRepository would not`
+    : `it is of an image named "${name}" (${type})`;
 }
 
 /** Nothing that another signature would change: a program is missing, a key cannot be used. */
