@@ -108,3 +108,12 @@ test("a mirror serves when the registry is gone", async () => {
     facts: { version: "3" },
   });
 });
+
+test.concurrent.each([
+  ["that does not answer", "127.0.0.1:1", /Nothing answers at "127.0.0.1:1"; check host and port/],
+  ["that nobody knows", "registry.invalid", /Nobody knows the address of "registry.invalid"; /],
+])("a registry %s", async (_, host, text) => {
+  await using source = openSource(makeImageReference("registry", `${host}/os`));
+  const error = await source.resolve().catch((reason: unknown) => reason);
+  expect(describeError(error)).toMatch(text);
+});

@@ -51,12 +51,25 @@ export function explainFailure(cause: unknown, url: URL, proxy: ProxyServer | nu
     return httpFailure("tls", `Cannot agree with ${host} about TLS${via}`, cause);
   }
   if (code === "UND_ERR_CONNECT_TIMEOUT") {
-    return httpFailure("timeout", `No connection to ${host}${via}`, cause);
+    const what = `No connection to ${host}${via} in time; check the network`;
+    return httpFailure("timeout", what, cause);
   }
   if (code === "UND_ERR_SOCKET" && message === "other side closed") {
     return httpFailure("closed", `${host} closed the connection${via}`, cause);
   }
-  return httpFailure("unreachable", `No connection to ${host}${via}, or it broke off`, cause);
+  return httpFailure("unreachable", describeUnreachable(code, `${host}${via}`), cause);
+}
+
+function describeUnreachable(code: string, host: string): string {
+  switch (code) {
+    case "ENOTFOUND":
+    case "EAI_AGAIN":
+      return `Nobody knows the address of ${host}; check its spelling, and this machine's name servers`;
+    case "ECONNREFUSED":
+      return `Nothing answers at ${host}; check host and port`;
+    default:
+      return `No connection to ${host}, or it broke off; check the network`;
+  }
 }
 
 function explainProxy(host: string, cause: Error): RegistryError {
