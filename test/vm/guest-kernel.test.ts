@@ -43,7 +43,8 @@ it("stores with fs-verity, and keeps vfat whole", async () => {
     await withWorkbench({ image, disks }, async (machine) => {
       await machine.must(`
         set -e
-        printf 'label: gpt\\nsize=256MiB\\n;\\n' | sfdisk -q ${device}
+        # Without the lock udev reads the table again by itself, and the partitions vanish for a moment.
+        printf 'label: gpt\\nsize=256MiB\\n;\\n' | udevadm lock --device=${device} sfdisk -q ${device}
         udevadm wait --timeout=60 ${device}-part1 ${device}-part2
         mkfs.vfat -F 32 ${device}-part1 >/dev/null; mkfs.ext4 -q -O verity -b 4096 ${device}-part2
         cd /run/work; mkdir program fat ext4

@@ -16,8 +16,9 @@ const device = "/dev/disk/by-id/virtio-target";
 
 /** Commands that make partitions and file systems as bootc's `to-disk` would. */
 const partitionCommands = [
-  `printf 'label: gpt\\nsize=512MiB, type=uefi, name=esp\\ntype=linux-root-x86-64, name=root\\n' | sfdisk -q ${device}`,
-  "udevadm settle",
+  `printf 'label: gpt\\nsize=512MiB, type=uefi, name=esp\\ntype=linux-root-x86-64, name=root\\n' | udevadm lock --device=${device} sfdisk -q ${device}`,
+  // Under the lock udev does not read the table a second time, so the links stay once they are there.
+  `udevadm wait --timeout=60 ${device}-part1 ${device}-part2`,
   `mkfs.vfat -F 32 -n ESP ${device}-part1 >/dev/null`,
   `mkfs.ext4 -q -O verity -b 4096 -L root ${device}-part2`,
   `mkdir -p ${target} && mount ${device}-part2 ${target}`,
