@@ -100,6 +100,9 @@ export function isErrno(error: unknown, ...names: readonly string[]): boolean {
   return typeof code === "string" && names.includes(code);
 }
 
+/** A block the disk lost, or one that fs-verity or the file system does not accept. */
+export const LOST_BLOCK: readonly string[] = ["EIO", "EUCLEAN", "EBADMSG"];
+
 /** The whole cause chain on one line: outer message first, joined by ": " (bootc's format). */
 export function describeError(error: unknown): string {
   const parts: string[] = [];

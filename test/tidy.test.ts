@@ -34,10 +34,12 @@ const product = sources.filter(
 
 /** Folder -> folders it may import from, besides itself and shared/error.ts. The longest name counts. */
 const SHARED = [
+  "shared/abortable.ts",
   ...["shared/bytes", "shared/format", "shared/sys", "shared/txn"],
   ...["shared/store", "shared/ostree"],
 ];
 const LAYERS: Readonly<Record<string, readonly string[]>> = {
+  "shared/abortable.ts": [],
   "shared/error.ts": [],
   "shared/log.ts": [],
   "shared/bytes": [],
@@ -47,10 +49,11 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
   "shared/store": ["shared/bytes", "shared/format", "shared/sys", "shared/txn"],
   "shared/ostree": ["shared/bytes", "shared/format", "shared/sys", "shared/txn"],
   initrd: SHARED,
+  "updater/journal": SHARED,
   "updater/registry": [...SHARED, "package.json"],
   "updater/image": [...SHARED, "updater/registry"],
   "updater/boot": SHARED,
-  "updater/deploy": [...SHARED, "updater/boot", "updater/image"],
+  "updater/deploy": [...SHARED, "updater/boot", "updater/image", "updater/journal"],
   "updater/install": [...SHARED, "updater/boot", "updater/deploy", "updater/image"],
   "updater/composefs": SHARED,
   "updater/ostree": [...SHARED, "updater/boot", "updater/image"],

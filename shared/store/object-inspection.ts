@@ -4,7 +4,7 @@
 // Without it, which only an insecure repository may lack, the bytes are hashed. Used by prepare-root: keep
 // its imports small.
 
-import { IntegrityError, isErrno, UnsupportedError } from "../error.ts";
+import { IntegrityError, isErrno, LOST_BLOCK, UnsupportedError } from "../error.ts";
 import { objectPath, VerityHasher } from "../format/verity/digest.ts";
 import { O } from "../sys/constants.ts";
 import type { Fd } from "../sys/fd.ts";
@@ -14,7 +14,7 @@ import { checkDigest, type Repository } from "./repository.ts";
 
 export const BUFFER_BYTES = 256 * 1024;
 /** What a disk or a stranger did to a file, as opposed to what this process or machine lacks. */
-const DAMAGE = ["EIO", "ELOOP", "ENXIO", "ENOTDIR", "EUCLEAN", "EBADMSG"];
+const DAMAGE = [...LOST_BLOCK, "ELOOP", "ENXIO", "ENOTDIR"];
 
 export type ObjectState = "missing" | "good" | "digest-mismatch" | "verity-missing";
 

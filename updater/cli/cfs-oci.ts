@@ -1,6 +1,7 @@
 // `cfs oci`: OCI images in a composefs repository, with cfsctl's verbs, options and output.
 
 import { Command } from "@commander-js/extra-typings";
+import { raceAbort } from "../../shared/abortable.ts";
 import { FormatError, IntegrityError, StateError, UsageError } from "../../shared/error.ts";
 import { formatDump } from "../../shared/format/tree/dump-format.ts";
 import { byteStringToBytes } from "../../shared/format/tree/node.ts";
@@ -8,7 +9,6 @@ import { setRef } from "../../shared/store/refs.ts";
 import type { Repository } from "../../shared/store/repository.ts";
 import { streamObject } from "../../shared/store/streams.ts";
 import { listTaggedManifests, listTags, removeTag } from "../deploy/image-tag.ts";
-import { raceAbort } from "../image/abortable.ts";
 import {
   computeImageId,
   deploymentTag,

@@ -1,11 +1,11 @@
 // The way of an update, for `upgrade` and `switch` alike: find the image, see whether it is news, fetch
 // it, build its boot image, stage it, clean up (bootc.md 4.10, 4.11).
 
+import { raceAbort } from "../../shared/abortable.ts";
 import { StateError } from "../../shared/error.ts";
 import type { Repository } from "../../shared/store/repository.ts";
 import { runProgram } from "../boot/program.ts";
 import { hasSystemd, type System } from "../boot/system.ts";
-import { raceAbort } from "../image/abortable.ts";
 import { type BootImage, makeBootImage } from "../image/boot-image.ts";
 import { dropDownloads, settleDownloads } from "../image/kept-downloads.ts";
 import { type AdmittedImage, resolveAdmitted } from "../image/policy/admission.ts";
@@ -80,7 +80,7 @@ export async function updateImage(
   observer: UpdateObserver,
 ): Promise<UpdateOutcome> {
   const { system } = deployer;
-  const world = observeWorld(system, deployer.boot.path, booted);
+  const world = observeWorld(system, deployer.boot, booted);
   const resolving = resolveAdmitted(request.source, request.reference);
   const admitted = await raceAbort(resolving, observer.signal);
   const { resolved } = admitted;
@@ -227,7 +227,7 @@ function startFinalizeService(system: System): void {
 }
 
 function cleanUp(deployer: Deployer, booted: BootedImage, timeLimitMs?: number): void {
-  const world = observeWorld(deployer.system, deployer.boot.path, booted);
+  const world = observeWorld(deployer.system, deployer.boot, booted);
   const plan = planCleanup(world, { tags: listTags(deployer.repo), kernelsOnly: false });
   applyCleanup(deployer, plan, {
     dryRun: false,

@@ -4,13 +4,13 @@
 // An archive that is compressed as a whole is unpacked to a temporary file without a name. Names are only
 // looked up, never opened: links lead to other members, and one that leads outside is an error.
 
+import { abortable } from "../../shared/abortable.ts";
 import { FormatError, IntegrityError, isErrno, StateError } from "../../shared/error.ts";
 import { toByteString } from "../../shared/format/tree/node.ts";
 import type { Fd } from "../../shared/sys/fd.ts";
 import { openRegularFile, writeAll } from "../../shared/sys/file.ts";
 import { fstat } from "../../shared/sys/stat.ts";
 import { TemporaryFile } from "../../shared/txn/temporary-file.ts";
-import { abortable } from "./abortable.ts";
 import {
   type ArchiveEntry,
   type ArchiveMember,

@@ -14,6 +14,7 @@ import type { RangeOpener } from "./chunked-toc.ts";
 import { decompress } from "./decompression.ts";
 import { INLINE_MAX_BYTES } from "./layer-splitter.ts";
 import type { StoredContent } from "./stored-files.ts";
+import { workThrough } from "./work-queue.ts";
 
 const PARALLEL_RANGES = 3;
 /** Larger files are decompressed as a stream. */
@@ -30,28 +31,18 @@ export async function fetchFiles(
   store: (file: ChunkedFile, content: StoredContent) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  const queue = [...ranges];
   const failure = new AbortController();
   const stop = AbortSignal.any([signal, failure.signal]);
-  async function work(): Promise<void> {
-    for (let range = queue.shift(); range !== undefined; range = queue.shift()) {
-      await using bytes = new ByteQueue(openRange(range, stop));
-      let at = range.startByte;
-      for (const file of range.files) {
-        stop.throwIfAborted();
-        await bytes.skip(file.startByte - at);
-        store(file, await storeFile(repo, file, bytes));
-        at = file.endByte;
-      }
+  await workThrough(ranges, PARALLEL_RANGES, failure, async (range) => {
+    await using bytes = new ByteQueue(openRange(range, stop));
+    let at = range.startByte;
+    for (const file of range.files) {
+      stop.throwIfAborted();
+      await bytes.skip(file.startByte - at);
+      store(file, await storeFile(repo, file, bytes));
+      at = file.endByte;
     }
-  }
-  const workers = Array.from({ length: PARALLEL_RANGES }, () =>
-    work().catch((error: unknown) => {
-      // The first failure stops the others; theirs is only its echo.
-      if (!stop.aborted) failure.abort(error);
-    }),
-  );
-  await Promise.all(workers);
+  });
   stop.throwIfAborted();
 }
 

@@ -3,7 +3,7 @@
 //
 // Only to make a later syncfs short: nothing is promised.
 
-import { raceAbort } from "./abortable.ts";
+import { raceAbort } from "../../shared/abortable.ts";
 
 const SYNC_PROGRAM = "/usr/bin/sync";
 /** While it goes on, more gets dirty. */

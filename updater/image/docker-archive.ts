@@ -7,6 +7,7 @@
 // tars whose digests it lists.
 
 import * as z from "zod";
+import { abortable } from "../../shared/abortable.ts";
 import { FormatError, IntegrityError, UsageError } from "../../shared/error.ts";
 import { parseImageConfig } from "../../shared/format/oci/config.ts";
 import { computeDigest } from "../../shared/format/oci/digest.ts";
@@ -18,7 +19,6 @@ import {
   DOCKER_MANIFEST,
 } from "../../shared/format/oci/media-type.ts";
 import { formatRegistryReference, parseRegistryReference } from "../registry/reference.ts";
-import { abortable } from "./abortable.ts";
 import { type ArchiveFile, openArchive } from "./archive-file.ts";
 import type { ArchiveMember } from "./archive-index.ts";
 import { type ByteSource, verifyBlob } from "./blob.ts";

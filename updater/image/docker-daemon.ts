@@ -5,10 +5,10 @@
 // layers at the end; so it is kept in a temporary file without a name until the source is disposed of.
 
 import { type IncomingMessage, request } from "node:http";
+import { raceAbort } from "../../shared/abortable.ts";
 import { FormatError, StateError, UnsupportedError, UsageError } from "../../shared/error.ts";
 import { digestSchema } from "../../shared/format/oci/digest.ts";
 import { formatRegistryReference, parseRegistryReference } from "../registry/reference.ts";
-import { raceAbort } from "./abortable.ts";
 import { keepArchive } from "./archive-file.ts";
 import type { ByteSource } from "./blob.ts";
 import { openDockerImage } from "./docker-archive.ts";

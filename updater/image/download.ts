@@ -4,10 +4,10 @@
 // Memory is bounded by connections and pieces, whatever the sizes. A layer whose file cannot be had
 // (another process has it, the disk is full) is streamed to its reader instead.
 
+import { raceAbort } from "../../shared/abortable.ts";
 import { IntegrityError } from "../../shared/error.ts";
 import type { Descriptor } from "../../shared/format/oci/manifest.ts";
 import type { Repository } from "../../shared/store/repository.ts";
-import { raceAbort } from "./abortable.ts";
 import { verifyBlob } from "./blob.ts";
 import { countGarbage } from "./buffer-garbage.ts";
 import { addRange, type Ranges, removeRange } from "./download-record.ts";

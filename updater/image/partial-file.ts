@@ -4,7 +4,7 @@
 // as far as its records' hashes agree (download-record.ts). Reads and writes are done by other threads, and
 // the descriptor is closed only when none is under way.
 
-import { read, write } from "node:fs";
+import { write } from "node:fs";
 import { promisify } from "node:util";
 import { isErrno } from "../../shared/error.ts";
 import { splitDigest } from "../../shared/format/oci/digest.ts";
@@ -27,6 +27,7 @@ import {
   recordsAt,
   recordsLimitBytes,
 } from "./download-record.ts";
+import { readAt } from "./read-at.ts";
 
 /** Below the repository; composefs-rs and bootc 1.16 look at no other names than their own. */
 export const DOWNLOADS_DIRECTORY = "bootc-downloads";
@@ -36,7 +37,6 @@ export const PIECE_BYTES = 1 << 20;
 /** Pieces that were just written and are kept for the reader. */
 const MAX_RECENT_PIECES = 4;
 
-const readFrom = promisify(read);
 const writeTo = promisify(write);
 
 /** Where the bytes of a download are collected. */
@@ -204,14 +204,7 @@ export class PartialFile implements BlobStore, AsyncDisposable {
   /** What there is of `count` bytes. */
   async #read(position: number, count: number): Promise<Uint8Array> {
     const buffer = Buffer.allocUnsafe(count);
-    let length = 0;
-    while (length < count) {
-      const rest = count - length;
-      const reading = readFrom(this.#fd.number, buffer, length, rest, position + length);
-      const { bytesRead } = await this.#track(reading);
-      if (bytesRead === 0) break;
-      length += bytesRead;
-    }
+    const length = await this.#track(readAt(this.#fd, buffer, position));
     return buffer.subarray(0, length);
   }
 

@@ -32,6 +32,7 @@ import type { ByteRange, ImageSource, ResolvedImage } from "./resolved-image.ts"
 import { readStoredFiles, type StoredContent, type StoredFiles } from "./stored-files.ts";
 import { hasLayer, type Layer, listLayers } from "./stored-layer.ts";
 import { fetchUnpackedSize } from "./unpacked-size.ts";
+import { workThrough } from "./work-queue.ts";
 
 export interface LayerPlan extends Layer {
   /** "cached": nothing to do; "partial": only missing files; "pieces": files from elsewhere on this machine. */
@@ -152,13 +153,12 @@ async function askSource(
 ): Promise<ReadonlyMap<string, RemoteLayer>> {
   const answers = new Map<string, RemoteLayer>();
   if (source.openRange === undefined || source.openPieces !== undefined) return answers;
-  const queue = [...layers];
-  async function work(): Promise<void> {
-    for (let layer = queue.shift(); layer !== undefined; layer = queue.shift()) {
-      answers.set(layer.diffId, await askLayer(source, layer.descriptor, isForDisplay, signal));
-    }
-  }
-  await Promise.all(Array.from({ length: PARALLEL_QUESTIONS }, work));
+  const failure = new AbortController();
+  const stop = AbortSignal.any([signal, failure.signal]);
+  await workThrough(layers, PARALLEL_QUESTIONS, failure, async ({ diffId, descriptor }) => {
+    answers.set(diffId, await askLayer(source, descriptor, isForDisplay, stop));
+  });
+  stop.throwIfAborted();
   return answers;
 }
 

@@ -5,11 +5,11 @@
 // on the disk. What a pull that fails leaves for the next attempt is in kept-downloads.ts; other than that there
 // are only objects nobody refers to, which the next collection removes.
 
+import { abortable, raceAbort } from "../../shared/abortable.ts";
 import { StateError } from "../../shared/error.ts";
 import type { ImageConfig } from "../../shared/format/oci/config.ts";
 import type { ImageManifest } from "../../shared/format/oci/manifest.ts";
 import type { Repository } from "../../shared/store/repository.ts";
-import { abortable, raceAbort } from "./abortable.ts";
 import type { ByteSource } from "./blob.ts";
 import { importPartialLayer, type PartialLayer } from "./chunked-import.ts";
 import type { RangeOpener } from "./chunked-toc.ts";
@@ -31,6 +31,7 @@ import { ProgressCounter, type PullProgress } from "./pull-progress.ts";
 import type { ImageSource, ResolvedImage } from "./resolved-image.ts";
 import { hasLayer } from "./stored-layer.ts";
 import { importTarPieces } from "./tar-pieces.ts";
+import { workThrough } from "./work-queue.ts";
 
 const PARALLEL_LAYERS = 2;
 
@@ -143,20 +144,11 @@ async function fetchLayers(fetch: LayerFetch): Promise<void> {
     .toSorted((a, b) => b.fetchBytes - a.fetchBytes || b.descriptor.size - a.descriptor.size);
   const whole = queue.filter(({ method }) => method === "whole");
   downloads.start(whole.map(({ descriptor }) => descriptor));
-  async function work(): Promise<void> {
-    for (let layer = queue.shift(); layer !== undefined; layer = queue.shift()) {
-      const digest = await fetchLayer(pull, layer);
-      publisher.add({ ...layer, digest });
-      pull.progress.finishLayer(layer.diffId);
-    }
-  }
-  const workers = Array.from({ length: PARALLEL_LAYERS }, () =>
-    work().catch((error: unknown) => {
-      // The first failure stops the others; theirs is only its echo.
-      if (!failure.signal.aborted) failure.abort(error);
-    }),
-  );
-  await Promise.all(workers);
+  await workThrough(queue, PARALLEL_LAYERS, failure, async (layer) => {
+    const digest = await fetchLayer(pull, layer);
+    publisher.add({ ...layer, digest });
+    pull.progress.finishLayer(layer.diffId);
+  });
   await publisher.settle();
   stop.throwIfAborted();
   await publisher.finish();

@@ -4,10 +4,10 @@
 // and waits between them grow. A server that cannot start in the middle is read from the blob's beginning
 // and what is not wanted is passed over. Nothing is verified here.
 
+import { abortable, sleepAbortably } from "../../shared/abortable.ts";
 import { RegistryError, UnsupportedError } from "../../shared/error.ts";
 import type { Descriptor } from "../../shared/format/oci/manifest.ts";
 import { isRetryable } from "../registry/retry.ts";
-import { abortable, sleepAbortably } from "./abortable.ts";
 import type { ByteRange, ImageSource } from "./resolved-image.ts";
 
 /** Attempts in a row that bring less than PROGRESS_BYTES each. */

@@ -7,7 +7,7 @@
 // reads each object once.
 
 import { setImmediate } from "node:timers/promises";
-import { FormatError, IntegrityError, isErrno } from "../../shared/error.ts";
+import { FormatError, IntegrityError, isErrno, LOST_BLOCK } from "../../shared/error.ts";
 import { computeDigest } from "../../shared/format/oci/digest.ts";
 import { type ByteString, type FileContent, toByteString } from "../../shared/format/tree/node.ts";
 import { listNames } from "../../shared/store/links.ts";
@@ -41,8 +41,6 @@ const MAX_VAIN_BYTES = 512 << 20;
 const READ_BYTES = 1 << 20;
 /** After this much hashing, timers and sockets get their turn. */
 const TURN_BYTES = 8 << 20;
-/** A block the disk lost, or one that fs-verity does not accept. */
-const LOST_BLOCK = ["EIO", "EUCLEAN", "EBADMSG"];
 const LAYER_PREFIX = layerStreamName("");
 
 interface Index {

@@ -7,7 +7,7 @@
 // copy is hashed; else they are read once, as the content of any layer.
 
 import { setImmediate } from "node:timers/promises";
-import { FormatError, IntegrityError, isErrno } from "../../shared/error.ts";
+import { FormatError, IntegrityError, isErrno, LOST_BLOCK } from "../../shared/error.ts";
 import { createDigestHash, splitDigest } from "../../shared/format/oci/digest.ts";
 import { SplitStreamWriter } from "../../shared/format/splitstream/writer.ts";
 import { TarReader } from "../../shared/format/tar/reader.ts";
@@ -246,7 +246,7 @@ function readPiece(fd: Fd, buffer: Uint8Array, name: string): number {
   try {
     return read(fd, buffer);
   } catch (cause) {
-    if (!isErrno(cause, "EIO", "EUCLEAN", "EBADMSG")) throw cause;
+    if (!isErrno(cause, ...LOST_BLOCK)) throw cause;
     throw new IntegrityError("digest-mismatch", `${name} cannot be read`, {}, { cause });
   }
 }

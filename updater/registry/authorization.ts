@@ -3,6 +3,7 @@
 // Nothing is shown before it is asked for. Several requests run at once: who finds that another one
 // has a newer answer takes that instead of fetching its own.
 
+import { raceAbort } from "../../shared/abortable.ts";
 import { RegistryError } from "../../shared/error.ts";
 import { basicAuthorization } from "./basic.ts";
 import { type Challenge, parseChallenges } from "./challenge.ts";
@@ -10,7 +11,6 @@ import type { Credentials } from "./credentials.ts";
 import type { HttpResponse, HttpTransport } from "./http.ts";
 import { parseProxy } from "./proxy.ts";
 import type { Endpoint } from "./registries-conf.ts";
-import { waitUnlessAborted } from "./retry.ts";
 import { fetchToken, listSecrets, type Token } from "./token.ts";
 
 /** Tokens are renewed this long before they end. */
@@ -70,7 +70,7 @@ export function openAuthorization(settings: AuthorizationSettings): Authorizatio
       .finally(() => {
         renewing = null;
       });
-    await waitUnlessAborted(renewing, signal);
+    await raceAbort(renewing, signal);
   };
   return {
     secrets() {

@@ -2,13 +2,19 @@
 // things, or two readers could see two images under one digest (CVE-2021-41190).
 
 import { FormatError, UnsupportedError } from "../../shared/error.ts";
+import {
+  DOCKER_INDEX,
+  DOCKER_MANIFEST,
+  OCI_INDEX,
+  OCI_MANIFEST,
+} from "../../shared/format/oci/media-type.ts";
 
 /** What is asked for. */
 export const MANIFEST_TYPES: readonly string[] = [
-  "application/vnd.oci.image.manifest.v1+json",
-  "application/vnd.docker.distribution.manifest.v2+json",
-  "application/vnd.oci.image.index.v1+json",
-  "application/vnd.docker.distribution.manifest.list.v2+json",
+  OCI_MANIFEST,
+  DOCKER_MANIFEST,
+  OCI_INDEX,
+  DOCKER_INDEX,
 ];
 
 /** What servers say that know nothing about the file. */

@@ -5,13 +5,13 @@
 import { FormatError, RegistryError } from "../../shared/error.ts";
 import { splitDigest } from "../../shared/format/oci/digest.ts";
 import { type Descriptor, parseImageIndex } from "../../shared/format/oci/manifest.ts";
+import { OCI_INDEX } from "../../shared/format/oci/media-type.ts";
 import type { EndpointSession } from "./endpoint.ts";
 import { askEndpoints, type EndpointPool } from "./endpoint-pool.ts";
 import type { HttpResponse } from "./http.ts";
 import { checkDigest, fetchManifest, readDocument } from "./manifest-fetch.ts";
 
 const MAX_REFERRER_PAGES = 16;
-const OCI_INDEX = "application/vnd.oci.image.index.v1+json";
 
 /** Empty when nothing does. */
 export async function fetchReferrers(

@@ -1,5 +1,6 @@
 // Trying again: which failures may pass, how long to wait, and Retry-After (RFC 9110 10.2.3).
 
+import { sleepAbortably } from "../../shared/abortable.ts";
 import { RegistryError } from "../../shared/error.ts";
 import type { RegistryLimits } from "./limits.ts";
 
@@ -41,36 +42,8 @@ export function openRetryWaits(limits: RegistryLimits): RetryWaits {
       const waitMs = Math.max(typeof asked === "number" ? asked : 0, spreadMs);
       if (waitMs > leftMs) return false;
       leftMs -= waitMs;
-      await pause(waitMs, signal);
+      await sleepAbortably(waitMs, signal);
       return true;
     },
   };
-}
-
-/** What `promise` gives, or the signal's reason as soon as it is aborted; the promise then goes on unheard. */
-export async function waitUnlessAborted<T>(
-  promise: Promise<T>,
-  signal: AbortSignal | undefined,
-): Promise<T> {
-  if (signal === undefined) return await promise;
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const abort = () => reject(signal.reason);
-  if (signal.aborted) abort();
-  signal.addEventListener("abort", abort, { once: true });
-  promise.catch(() => {});
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener("abort", abort);
-  }
-}
-
-async function pause(durationMs: number, signal: AbortSignal | undefined): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, durationMs);
-  try {
-    await waitUnlessAborted(promise, signal);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -2,6 +2,7 @@
 // cosign's tag, ones that `cosign save` marked, and bundles that refer to the image.
 
 import { parseImageIndex } from "../../../shared/format/oci/manifest.ts";
+import { OCI_MANIFEST } from "../../../shared/format/oci/media-type.ts";
 import { readBlob } from "../blob.ts";
 import type { LayoutFiles } from "../layout-source.ts";
 import {
@@ -17,7 +18,6 @@ import type { FoundSignature, SignatureSource } from "./signature-source.ts";
 const TAG = "org.opencontainers.image.ref.name";
 const COSIGN_KIND = "kind";
 const COSIGN_SIGNATURES = "dev.cosignproject.cosign/sigs";
-const MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json";
 
 export function openLayoutSignatures(files: LayoutFiles): SignatureSource {
   return {
@@ -25,7 +25,7 @@ export function openLayoutSignatures(files: LayoutFiles): SignatureSource {
       if (!sigstore) return;
       const index = parseImageIndex(await files.readFile("index.json"), `Index of ${files.what}`);
       const candidates = index.manifests
-        .filter(({ mediaType }) => mediaType === MANIFEST_TYPE)
+        .filter(({ mediaType }) => mediaType === OCI_MANIFEST)
         .filter(({ digest: own }) => own !== digest);
       const read = async (descriptor: SignatureLayer) =>
         await readBlob(files.openBlob(descriptor), descriptor, `Signature ${descriptor.digest}`);

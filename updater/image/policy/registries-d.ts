@@ -3,13 +3,18 @@
 // All files of one directory count together; a section that is there twice is an error. For each
 // setting the most specific section that has it decides. Unknown keys are ignored, as there.
 
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { parse } from "yaml";
 import * as z from "zod";
-import { FormatError, isErrno } from "../../../shared/error.ts";
-import { type ConfigPlace, homeDirectory, placePath } from "../../registry/config-place.ts";
+import { FormatError } from "../../../shared/error.ts";
+import {
+  type ConfigPlace,
+  homeDirectory,
+  listConfigDirectory,
+  placePath,
+} from "../../registry/config-place.ts";
 
 export interface SignatureStores {
   /** URL of the look-aside store, http(s) or file, without the image's part. */
@@ -46,9 +51,9 @@ export function readRegistriesD(place: ConfigPlace): RegistriesD {
   const home = homeDirectory(place);
   const own = home === null ? [] : [join(home, ".config/containers/registries.d")];
   for (const directory of [...own, ...DIRECTORIES.map((path) => placePath(place, path))]) {
-    const names = listIfThere(directory);
+    const names = listConfigDirectory(directory);
     if (names === null) continue;
-    const files = names.filter((name) => name.endsWith(".yaml")).sort();
+    const files = names.filter((name) => name.endsWith(".yaml"));
     return mergeFiles(files.map((name) => join(directory, name)));
   }
   return { general: null, sections: new Map() };
@@ -114,13 +119,4 @@ function readSectionFile(path: string) {
     "bad-value",
     `${what} is malformed at "${issue?.path.join(".")}": ${issue?.message}`,
   );
-}
-
-function listIfThere(directory: string): readonly string[] | null {
-  try {
-    return readdirSync(directory);
-  } catch (error) {
-    if (isErrno(error, "ENOENT", "ENOTDIR")) return null;
-    throw error;
-  }
 }
