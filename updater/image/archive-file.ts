@@ -33,6 +33,35 @@ const FOREIGN_MAGIC: readonly (readonly [string, Buffer])[] = [
   ["bzip2", Buffer.from("BZh")],
 ];
 
+/** An archive that is opened when it is first asked for, once. Disposing of it gives up opening it. */
+export interface ArchiveOpening extends AsyncDisposable {
+  open(): Promise<ArchiveFile>;
+  /** Aborted when the archive is closed. */
+  readonly signal: AbortSignal;
+}
+
+/** `name` is what was closed, in the reason of whatever still runs then. */
+export function openOnDemand(
+  name: string,
+  open: (signal: AbortSignal) => Promise<ArchiveFile>,
+): ArchiveOpening {
+  const closing = new AbortController();
+  let opening: Promise<ArchiveFile> | null = null;
+  return {
+    signal: closing.signal,
+    open() {
+      opening ??= open(closing.signal);
+      return opening;
+    },
+    async [Symbol.asyncDispose]() {
+      closing.abort(new Error(`"${name}" was closed`));
+      // What could not be opened was reported to whoever asked for it.
+      const archive = await opening?.catch(() => null);
+      archive?.[Symbol.dispose]();
+    },
+  };
+}
+
 export class ArchiveFile implements Disposable {
   readonly path: string;
   readonly #file: Fd | TemporaryFile;
@@ -192,22 +221,7 @@ async function unpackArchive(
   const whole: ArchiveMember = { name: path, offset: 0, sizeBytes };
   using packed = new ArchiveFile(path, fd, new Map());
   const what = `Archive "${path}"`;
-  return await keepArchive(
-    path,
-    limit(decompress(packed.open(whole), what), limitBytes, what),
-    signal,
-  );
-}
-
-async function* limit(chunks: ByteSource, limitBytes: number, what: string): ByteSource {
-  let sizeBytes = 0;
-  for await (const chunk of chunks) {
-    sizeBytes += chunk.length;
-    if (sizeBytes > limitBytes) {
-      throw new FormatError("limit", `${what} unpacks to more than ${limitBytes} bytes`);
-    }
-    yield chunk;
-  }
+  return await keepArchive(path, decompress(packed.open(whole), what, { limitBytes }), signal);
 }
 
 async function index(path: string, file: Fd | TemporaryFile, fd: Fd): Promise<ArchiveFile> {

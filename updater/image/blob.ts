@@ -3,7 +3,6 @@
 import { IntegrityError } from "../../shared/error.ts";
 import { createDigestHash } from "../../shared/format/oci/digest.ts";
 import type { Descriptor } from "../../shared/format/oci/manifest.ts";
-
 import { countGarbage } from "./buffer-garbage.ts";
 
 export type ByteSource = AsyncIterable<Uint8Array>;
@@ -43,6 +42,11 @@ export async function* verifyBlob(
       },
     );
   }
+}
+
+/** A small blob that is in memory already. */
+export async function* oneChunk(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes;
 }
 
 /** All of a small blob, checked. `size` of the descriptor is bounded by the caller. */

@@ -6,6 +6,7 @@ import { FormatError, IntegrityError } from "../../shared/error.ts";
 import { type TarSplitEntry, TarSplitReader } from "../../shared/format/tar-split/reader.ts";
 import type { ChunkedFile } from "../../shared/format/zstd-chunked/toc.ts";
 import type { Repository } from "../../shared/store/repository.ts";
+import { oneChunk } from "./blob.ts";
 import { fetchFiles } from "./chunked-fetch.ts";
 import type { FileRange } from "./chunked-ranges.ts";
 import type { ChunkedLayer, RangeOpener } from "./chunked-toc.ts";
@@ -70,7 +71,7 @@ async function* assemble(
     }
   }
   let sizeBytes = 0;
-  for await (const chunk of decompress(single(layer.tarSplit), `${what}: tar-split data`)) {
+  for await (const chunk of decompress(oneChunk(layer.tarSplit), `${what}: tar-split data`)) {
     sizeBytes += chunk.length;
     if (sizeBytes > layer.tarSplitBytes) {
       throw new FormatError("limit", `${what}: tar-split data is longer than its annotation says`);
@@ -95,10 +96,6 @@ function placeFile(
   // Smaller than one would think: the same digest was promised with two sizes.
   if (content.kind === "bytes" && content.bytes.length !== sizeBytes) throw disagreement(what);
   return content.kind === "bytes" ? content : { kind: "file", sizeBytes, content };
-}
-
-async function* single(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield bytes;
 }
 
 function disagreement(what: string): FormatError {

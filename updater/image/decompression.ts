@@ -35,6 +35,8 @@ export interface DecompressOptions {
   readonly reusesChunks?: boolean;
   /** In a thread of its own, which costs some milliseconds to start. */
   readonly inThread?: boolean;
+  /** More than this is a FormatError("limit"). */
+  readonly limitBytes?: number;
   /** Called before the first chunk. */
   readonly onDetected?: (compression: Compression) => void;
 }
@@ -43,16 +45,27 @@ export interface DecompressOptions {
 export async function* decompress(
   source: ByteSource,
   what: string,
-  { reusesChunks = false, inThread = false, onDetected }: DecompressOptions = {},
+  options: DecompressOptions = {},
 ): AsyncGenerator<Uint8Array> {
+  const { reusesChunks = false, inThread = false, limitBytes = Number.POSITIVE_INFINITY } = options;
+  let sizeBytes = 0;
+  const count = (chunk: Uint8Array): void => {
+    sizeBytes += chunk.length;
+    if (sizeBytes <= limitBytes) return;
+    throw new FormatError("limit", `${what} unpacks to more than ${limitBytes} bytes`);
+  };
   const iterator = source[Symbol.asyncIterator]();
   try {
     const head = await readHead(iterator);
     const compression = detectCompression(head);
-    onDetected?.(compression);
+    options.onDetected?.(compression);
     if (compression === "none") {
+      count(head);
       yield head;
-      yield* { [Symbol.asyncIterator]: () => iterator };
+      for await (const chunk of { [Symbol.asyncIterator]: () => iterator }) {
+        count(chunk);
+        yield chunk;
+      }
       return;
     }
     const problem = `${what} is not valid ${compression} data`;
@@ -61,7 +74,10 @@ export async function* decompress(
       thread === null
         ? decode(head, iterator, compression, problem)
         : decodeInThread(head, iterator, thread, problem);
-    for await (const chunk of chunks) yield reusesChunks ? chunk : chunk.slice();
+    for await (const chunk of chunks) {
+      count(chunk);
+      yield reusesChunks ? chunk : chunk.slice();
+    }
   } finally {
     await iterator.return?.();
   }

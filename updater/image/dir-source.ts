@@ -5,7 +5,7 @@
 import { computeDigest, splitDigest } from "../../shared/format/oci/digest.ts";
 import { type Descriptor, guessManifestType } from "../../shared/format/oci/manifest.ts";
 import { isIndexType, isManifestType } from "../../shared/format/oci/media-type.ts";
-import { type ByteSource, verifyBlob } from "./blob.ts";
+import { type ByteSource, oneChunk, verifyBlob } from "./blob.ts";
 import { readBlobFile, readDocumentFile } from "./blob-file.ts";
 import { openDirectorySignatures } from "./policy/directory-signatures.ts";
 import {
@@ -41,12 +41,8 @@ async function resolveDirectory(
   const mediaType = guessManifestType(bytes, `File "${directory}/manifest.json"`);
   const first = { mediaType, digest: computeDigest(bytes), size: bytes.length };
   const open = (descriptor: Descriptor): ByteSource =>
-    descriptor === first ? readOnce(bytes) : openBlob(descriptor);
+    descriptor === first ? oneChunk(bytes) : openBlob(descriptor);
   return await resolveImage(first, open, architecture, name, admit);
-}
-
-async function* readOnce(bytes: Uint8Array): ByteSource {
-  yield bytes;
 }
 
 /** The images of an index have names of their own. sha512 came later, with its name before the hex. */

@@ -19,9 +19,9 @@ import {
   DOCKER_MANIFEST,
 } from "../../shared/format/oci/media-type.ts";
 import { formatRegistryReference, parseRegistryReference } from "../registry/reference.ts";
-import { type ArchiveFile, openArchive } from "./archive-file.ts";
+import { type ArchiveFile, openArchive, openOnDemand } from "./archive-file.ts";
 import type { ArchiveMember } from "./archive-index.ts";
-import { type ByteSource, verifyBlob } from "./blob.ts";
+import { type ByteSource, oneChunk, verifyBlob } from "./blob.ts";
 import { decompress } from "./decompression.ts";
 import { limitTarBytes } from "./layers.ts";
 import { type ImageChoice, splitPathReference } from "./path-reference.ts";
@@ -65,29 +65,19 @@ export function openDockerImage(
   choice: ImageChoice | null,
   architecture: string,
 ): ImageSource {
-  const closing = new AbortController();
-  let archive: Promise<ArchiveFile> | null = null;
+  const archive = openOnDemand(name, open);
   let image: Promise<OpenedImage> | null = null;
-  const openOnce = () => {
-    archive ??= open(closing.signal);
-    return archive;
-  };
   const openImage = () => {
-    image ??= openOnce().then((each) =>
-      resolveDockerImage(each, choice, architecture, name, closing.signal),
-    );
+    image ??= archive
+      .open()
+      .then((each) => resolveDockerImage(each, choice, architecture, name, archive.signal));
     return image;
   };
   return {
     name,
     resolve: async () => (await openImage()).resolved,
-    openLayer: (layer, diffId) => openLayer(openOnce, openImage, layer, diffId, name),
-    [Symbol.asyncDispose]: async () => {
-      closing.abort(new Error(`"${name}" was closed`));
-      // What could not be opened was reported to whoever asked for it.
-      const opened = await archive?.catch(() => null);
-      opened?.[Symbol.dispose]();
-    },
+    openLayer: (layer, diffId) => openLayer(archive.open, openImage, layer, diffId, name),
+    [Symbol.asyncDispose]: async () => await archive[Symbol.asyncDispose](),
   };
 }
 
@@ -141,9 +131,7 @@ async function resolveDockerImage(
     [config.digest, configBytes],
     [manifest.digest, manifestBytes],
   ]);
-  const open = async function* ({ digest }: Descriptor): ByteSource {
-    yield documents.get(digest)!;
-  };
+  const open = ({ digest }: Descriptor) => oneChunk(documents.get(digest)!);
   return { resolved: await resolveImage(manifest, open, architecture, name), layers };
 }
 
@@ -251,12 +239,8 @@ async function measureTar(
   if (!(await archive.isCompressed(member))) return member.sizeBytes;
   const what = `Layer "${member.name}" of "${archive.path}"`;
   const limitBytes = limitTarBytes(member.sizeBytes);
+  const tar = decompress(archive.open(member), what, { limitBytes });
   let sizeBytes = 0;
-  for await (const chunk of abortable(decompress(archive.open(member), what), signal)) {
-    sizeBytes += chunk.length;
-    if (sizeBytes > limitBytes) {
-      throw new FormatError("limit", `${what} unpacks to more than ${limitBytes} bytes`);
-    }
-  }
+  for await (const chunk of abortable(tar, signal)) sizeBytes += chunk.length;
   return sizeBytes;
 }

@@ -72,15 +72,14 @@ export async function readLayer(
   const onDetected = (compression: Compression): void => {
     isBlob = compression === "none" && input.blobDigest === diffId;
   };
-  const options = { reusesChunks: true, inThread: deservesThread(input), onDetected };
-  const limitBytes = limitTarBytes(input.compressedBytes);
-  let sizeBytes = 0;
+  const options = {
+    reusesChunks: true,
+    inThread: deservesThread(input),
+    limitBytes: limitTarBytes(input.compressedBytes),
+    onDetected,
+  };
   let malformed: FormatError | null = null;
   for await (const chunk of decompress(input.chunks, what, options)) {
-    sizeBytes += chunk.length;
-    if (sizeBytes > limitBytes) {
-      throw new FormatError("limit", `${what} unpacks to more than ${limitBytes} bytes`);
-    }
     if (!isBlob) hash.update(chunk);
     // A malformed tar is read on: if a digest is wrong as well, that is the cause to report.
     malformed ??= parseChunk(reader, chunk, what);

@@ -4,7 +4,7 @@
 import { FormatError, IntegrityError } from "../../shared/error.ts";
 import { blobPath } from "../../shared/format/oci/layout.ts";
 import { type Descriptor, MAX_DOCUMENT_BYTES } from "../../shared/format/oci/manifest.ts";
-import { type ArchiveFile, openArchive } from "./archive-file.ts";
+import { type ArchiveFile, openArchive, openOnDemand } from "./archive-file.ts";
 import { type ByteSource, verifyBlob } from "./blob.ts";
 import { type LayoutFiles, resolveLayout } from "./layout-source.ts";
 import { splitPathReference } from "./path-reference.ts";
@@ -15,25 +15,15 @@ import type { ImageSource } from "./resolved-image.ts";
 export function openOciArchive(image: string, architecture: string): ImageSource {
   const name = `oci-archive:${image}`;
   const { path, choice } = splitPathReference(image);
-  const closing = new AbortController();
-  let opening: Promise<ArchiveFile> | null = null;
-  const open = () => {
-    opening ??= openArchive(path, closing.signal);
-    return opening;
-  };
-  const files = layoutFiles(path, name, open);
+  const archive = openOnDemand(name, (signal) => openArchive(path, signal));
+  const files = layoutFiles(path, name, archive.open);
   return {
     name,
     resolve: (admit) => resolveLayout(files, choice, architecture, name, admit),
     signatures: openLayoutSignatures(files),
     openLayer: (layer) =>
       verifyBlob(files.openBlob(layer), layer, `Layer ${layer.digest} of "${name}"`),
-    [Symbol.asyncDispose]: async () => {
-      closing.abort(new Error(`"${name}" was closed`));
-      // What could not be opened was reported to whoever asked for it.
-      const archive = await opening?.catch(() => null);
-      archive?.[Symbol.dispose]();
-    },
+    [Symbol.asyncDispose]: async () => await archive[Symbol.asyncDispose](),
   };
 }
 

@@ -12,7 +12,7 @@ import type { FetchedManifest } from "../registry/manifest-fetch.ts";
 import type { RegistryReference } from "../registry/reference.ts";
 import { isRetryable } from "../registry/retry.ts";
 import { openSystemAccess, type RegistryAccess } from "../registry/system-access.ts";
-import { type ByteSource, verifyBlob } from "./blob.ts";
+import { type ByteSource, oneChunk, verifyBlob } from "./blob.ts";
 import { openRegistrySignatures } from "./policy/registry-signatures.ts";
 import { type ImageSource, resolveImage } from "./resolved-image.ts";
 
@@ -40,7 +40,7 @@ export function openRegistrySource(
         { mediaType, digest, size: bytes.length },
         (document) =>
           document.digest === digest
-            ? readKept(bytes)
+            ? oneChunk(bytes)
             : readDocument(client, document, name, stop.signal),
         architecture,
         name,
@@ -123,10 +123,6 @@ function nowhere(image: string, failures: readonly unknown[]): RegistryError {
     {},
     { cause: failures.at(-1) },
   );
-}
-
-async function* readKept(bytes: Uint8Array): ByteSource {
-  yield bytes;
 }
 
 /** A manifest an index points to, or a config. */
