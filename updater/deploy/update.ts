@@ -80,7 +80,7 @@ export async function updateImage(
   observer: UpdateObserver,
 ): Promise<UpdateOutcome> {
   const { system } = deployer;
-  const world = observeWorld(system, deployer.boot, booted);
+  const world = observeWorld(system, deployer.boot.path, booted);
   const resolving = resolveAdmitted(request.source, request.reference);
   const admitted = await raceAbort(resolving, observer.signal);
   const { resolved } = admitted;
@@ -227,7 +227,7 @@ function startFinalizeService(system: System): void {
 }
 
 function cleanUp(deployer: Deployer, booted: BootedImage, timeLimitMs?: number): void {
-  const world = observeWorld(deployer.system, deployer.boot, booted);
+  const world = observeWorld(deployer.system, deployer.boot.path, booted);
   const plan = planCleanup(world, { tags: listTags(deployer.repo), kernelsOnly: false });
   applyCleanup(deployer, plan, {
     dryRun: false,
