@@ -103,11 +103,24 @@ export function isErrno(error: unknown, ...names: readonly string[]): boolean {
 /** A block the disk lost, or one that fs-verity or the file system does not accept. */
 export const LOST_BLOCK: readonly string[] = ["EIO", "EUCLEAN", "EBADMSG"];
 
+/** Of errors that followed upon each other while things were put away, the one that began it. */
+function firstError(error: unknown): unknown {
+  let first = error;
+  for (let depth = 0; depth < 16; depth++) {
+    // Structurally: the runtime's own class and a compiler's stand-in look alike.
+    const { name, suppressed } = first as { name?: unknown; suppressed?: unknown };
+    if (name !== "SuppressedError" || suppressed == null) break;
+    first = suppressed;
+  }
+  return first;
+}
+
 /** The whole cause chain on one line: outer message first, joined by ": " (bootc's format). */
 export function describeError(error: unknown): string {
   const parts: string[] = [];
   let current: unknown = error;
   for (let depth = 0; current !== undefined && current !== null && depth < 16; depth++) {
+    current = firstError(current);
     const text = current instanceof Error ? current.message : String(current);
     if (!parts.at(-1)?.includes(text)) parts.push(text);
     current = current instanceof Error ? current.cause : undefined;

@@ -12,16 +12,16 @@
 import { FormatError, IntegrityError, isErrno } from "../error.ts";
 import { collectObjects } from "../format/erofs/reader.ts";
 import { readSplitStreamRefs } from "../format/splitstream/reader.ts";
+import { objectPath } from "../format/verity/digest.ts";
 import { O } from "../sys/constants.ts";
 import { readDirectory } from "../sys/directory.ts";
 import type { Fd } from "../sys/fd.ts";
 import { openatIfExists } from "../sys/file.ts";
 import { readlinkat, unlinkat } from "../sys/link.ts";
-import { fstatat } from "../sys/stat.ts";
+import { fstatat, fstatatIfExists } from "../sys/stat.ts";
 import { SYMLINK_PREFIX } from "../txn/symlink.ts";
 import { type Category, parseObjectLink, syncDirectory } from "./links.ts";
 import { TEMPORARY_PREFIX } from "./object-file.ts";
-import { hasObject } from "./object-inspection.ts";
 import { readObject } from "./objects.ts";
 import { isRefName, listRefs, removeRef } from "./refs.ts";
 import { META_PREFIX, type Repository, withExclusiveLock } from "./repository.ts";
@@ -40,6 +40,8 @@ export interface GarbageReport {
 export interface GarbageOptions {
   readonly roots: readonly string[];
   readonly dryRun: boolean;
+  /** References to streams, below refs/, that keep nothing alive because they go next. */
+  readonly ignoredRefs?: readonly string[];
   /** For one who cannot wait: about so long it waits for others, and removes objects; the rest stays for next time. */
   readonly timeLimitMs?: number;
 }
@@ -51,11 +53,11 @@ export interface GarbageOptions {
  */
 export function collectGarbage(
   repo: Repository,
-  { roots, dryRun, timeLimitMs }: GarbageOptions,
+  { roots, dryRun, timeLimitMs, ignoredRefs = [] }: GarbageOptions,
 ): GarbageReport {
   const endMs = performance.now() + (timeLimitMs ?? Number.POSITIVE_INFINITY);
-  if (dryRun) return collect(repo, roots, true, endMs);
-  return withExclusiveLock(repo, () => collect(repo, roots, false, endMs), timeLimitMs);
+  const run = () => collect(repo, { roots, dryRun, ignoredRefs }, endMs);
+  return dryRun ? run() : withExclusiveLock(repo, run, timeLimitMs);
 }
 
 /** First-level names of a category and the objects they stand for; null for what is no such link. */
@@ -63,8 +65,7 @@ type Entries = ReadonlyMap<string, string | null>;
 
 function collect(
   repo: Repository,
-  roots: readonly string[],
-  dryRun: boolean,
+  { roots, dryRun, ignoredRefs }: Required<Omit<GarbageOptions, "timeLimitMs">>,
   endMs: number,
 ): GarbageReport {
   const images = listEntries(repo, "images");
@@ -73,7 +74,7 @@ function collect(
   const imageRoots = rootObjects(repo, "images", roots, images);
   const naked = nakedImages(repo, roots, images, streams);
   for (const digest of new Set([...imageRoots, ...naked])) addImage(repo, digest, live);
-  addStreams(repo, streams, rootObjects(repo, "streams", roots, streams), live);
+  addStreams(repo, streams, rootObjects(repo, "streams", roots, streams, ignoredRefs), live);
 
   const imagesPruned = pruneEntries(repo, "images", images, live, dryRun);
   const streamsPruned = pruneEntries(repo, "streams", streams, live, dryRun);
@@ -108,8 +109,10 @@ function rootObjects(
   category: Category,
   roots: readonly string[],
   entries: Entries,
+  ignoredRefs: readonly string[] = [],
 ): Set<string> {
-  const referred = listRefs(repo, category).map(({ target }) => target);
+  const refs = listRefs(repo, category).filter(({ name }) => !ignoredRefs.includes(name));
+  const referred = refs.map(({ target }) => target);
   const names = new Set([...roots, ...referred].filter((name) => entries.has(name)));
   return new Set([...names].map((name) => entries.get(name) ?? unreadable(category, name)));
 }
@@ -117,7 +120,7 @@ function rootObjects(
 function unreadable(category: Category, name: string): never {
   throw new IntegrityError(
     "missing-object",
-    `Cannot collect garbage: "${category}/${name}", which is in use, is not a link to an object`,
+    `Cannot collect garbage: "${category}/${name}", which is in use, is not a link to an object; repair it ("fsck --repair") first`,
     { name },
   );
 }
@@ -136,7 +139,7 @@ function nakedImages(
       !streams.has(name) &&
       name.length === length &&
       /^[0-9a-f]+$/.test(name) &&
-      hasObject(repo, name),
+      !isGone(repo, name),
   );
 }
 
@@ -177,11 +180,16 @@ function readRoot<T>(what: string, digest: string, action: () => T): T {
   } catch (cause) {
     throw new IntegrityError(
       "digest-mismatch",
-      `Cannot collect garbage: ${what} "${digest}", which is in use, cannot be read`,
+      `Cannot collect garbage: ${what} "${digest}", which is in use, cannot be read; repair it ("fsck --repair") first`,
       { digest },
       { cause },
     );
   }
+}
+
+/** An object that cannot be read now is not gone: whatever leads to it stays. */
+function isGone(repo: Repository, digest: string): boolean {
+  return fstatatIfExists(repo.dir, `objects/${objectPath(digest)}`) === null;
 }
 
 /** Removes links whose object goes or is gone, then references to such links. Synced. */
@@ -192,7 +200,7 @@ function pruneEntries(
   live: ReadonlySet<string>,
   dryRun: boolean,
 ): number {
-  const isDead = (digest: string) => !live.has(digest) || !hasObject(repo, digest);
+  const isDead = (digest: string) => !live.has(digest) || isGone(repo, digest);
   const dead = [...entries].filter(([, digest]) => digest !== null && isDead(digest));
   const names = new Set(dead.map(([name]) => name));
   if (dryRun) return names.size;

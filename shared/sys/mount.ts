@@ -120,14 +120,20 @@ export const MountAttr = struct("mount_attr", 32, {
   usernsFd: u64,
 });
 
-/** mount_setattr(2) on an open mount; `set` and `clear` from MOUNT_ATTR. */
+/** mount_setattr(2) on an open mount; `set` and `clear` from MOUNT_ATTR, `propagation` as MS.PRIVATE. */
 export function mountSetattr(
   fd: Fd,
-  options: { readonly set?: number; readonly clear?: number; readonly recursive?: boolean },
+  options: {
+    readonly set?: number;
+    readonly clear?: number;
+    readonly propagation?: number;
+    readonly recursive?: boolean;
+  },
 ): void {
   const attr = MountAttr.encode({
     set: BigInt(options.set ?? 0),
     clear: BigInt(options.clear ?? 0),
+    propagation: BigInt(options.propagation ?? 0),
   });
   const flags = AT.EMPTY_PATH | (options.recursive === true ? AT.RECURSIVE : 0);
   const result = attemptSyscall("mount_setattr", fd.number, EMPTY, flags, attr, attr.length);

@@ -31,6 +31,12 @@ export function lsetxattr(path: Path, name: ByteString, value: Uint8Array): void
   checkPath("lsetxattr", result, null, path);
 }
 
+/** A missing one is fine. */
+export function lremovexattr(path: Path, name: ByteString): void {
+  const result = attempt("lremovexattr", cstring(path), nameBytes(name));
+  if (!isAbsent(result)) checkPath("lremovexattr", result, null, path);
+}
+
 /** Names, unsorted; empty where the file system has no attributes. */
 export function llistxattr(path: Path): ByteString[] {
   const result = attempt("llistxattr", cstring(path), scratch, MAX_BYTES);

@@ -1,7 +1,7 @@
 // Carrying out a transaction.
 //
 // Durability: every step is on the disk before the next begins. An exchange: fsync of everything in the
-// new directory, of itself, of both parents -> RENAME_EXCHANGE -> syncfs -> fsync of the parents (on vfat
+// new directory, of itself, syncfs, fsync of both parents -> RENAME_EXCHANGE -> syncfs -> fsync of the parents (on vfat
 // that order is what makes it durable and never shows a half-moved directory; durable.ts) -> and only
 // then cleanup removes the old one.
 // When a prepare step fails, what this run created is removed again: nothing half-done stays behind.
@@ -165,7 +165,8 @@ function exchange(a: string, b: string): void {
   if (hasOld && fstatatIfExists(null, a) === null) return; // done by an earlier run
   const parents = [...new Set([dirname(a), dirname(b)])];
   syncTree(null, a);
-  for (const parent of parents) syncPath(parent);
+  // In its place, not only in the journal: GRUB replays none, and after this one block changes.
+  for (const parent of parents) syncFileSystem(parent);
   try {
     renameat2(null, a, null, b, hasOld ? RENAME.EXCHANGE : RENAME.NOREPLACE);
   } catch (cause) {
@@ -177,9 +178,11 @@ function exchange(a: string, b: string): void {
       { cause },
     );
   }
-  for (const parent of parents) {
-    using fd = openat(null, parent, O.RDONLY | O.DIRECTORY);
-    syncfs(fd);
-    fsync(fd);
-  }
+  for (const parent of parents) syncFileSystem(parent);
+}
+
+function syncFileSystem(path: string): void {
+  using fd = openat(null, path, O.RDONLY | O.DIRECTORY);
+  syncfs(fd);
+  fsync(fd);
 }

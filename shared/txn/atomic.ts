@@ -21,6 +21,11 @@ export interface WriteOptions {
   readonly sync?: boolean;
 }
 
+/** Whether a file of this name is what a writer that died has left (where files need a name at once: vfat). */
+export function isTemporaryName(name: string): boolean {
+  return /^\..+\.partial-[0-9a-f]{12}$/.test(name);
+}
+
 /** Writes `bytes` to `path`, creating or replacing it. StateError("no-space") when the disk is full. */
 export function writeFileAtomic(
   dir: Dir,
@@ -29,6 +34,18 @@ export function writeFileAtomic(
   options: WriteOptions,
 ): void {
   replaceFile(dir, path, options, (fd) => writeAll(fd, bytes));
+}
+
+/** As `writeFileAtomic`, for what does not fit into memory well. */
+export function writeChunksAtomic(
+  dir: Dir,
+  path: string,
+  chunks: Iterable<Uint8Array>,
+  options: WriteOptions,
+): void {
+  replaceFile(dir, path, options, (fd) => {
+    for (const chunk of chunks) writeAll(fd, chunk);
+  });
 }
 
 /** As `writeFileAtomic`, with the content of the file `from` (absolute path). */

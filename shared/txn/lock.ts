@@ -10,12 +10,15 @@ export interface Lock extends Disposable {
   readonly path: string;
 }
 
-/** Takes the lock at `path` (its directory must exist) or throws StateError("locked") at once. */
-export function acquireLock(path: string): Lock {
+/**
+ * Takes the lock at `path` (its directory must exist) or throws StateError("locked") at once. With `wait` it
+ * blocks until the others are done.
+ */
+export function acquireLock(path: string, options: { readonly wait?: boolean } = {}): Lock {
   const fd: Fd = openat(null, path, O.RDWR | O.CREAT | O.NOFOLLOW, 0o600);
   let held = false;
   try {
-    held = flock(fd, "exclusive", { wait: false });
+    held = flock(fd, "exclusive", { wait: options.wait === true });
   } finally {
     if (!held) fd.close();
   }

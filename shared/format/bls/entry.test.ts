@@ -39,6 +39,13 @@ test("comments, tabs, several initrds and options, unknown keys", () => {
   expect(entry.extra).toEqual([["grub_class", "x"]]);
 });
 
+test("an extension's key without a value says something by being there", () => {
+  const text = "version 1\nlinux /k\nx-options-source-tuned\n";
+  const entry = parseEntry(text, "x");
+  expect(entry.extra).toEqual([["x-options-source-tuned", ""]]);
+  expect(formatEntry(entry)).toBe(text);
+});
+
 test.each([
   ["nothing to boot", "title x\nversion 1\n", "exactly one of linux, efi, uki; it has 0"],
   ["two things to boot", "version 1\nlinux /a\nefi /b\n", "it has 2"],

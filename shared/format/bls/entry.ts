@@ -46,7 +46,11 @@ export function parseEntry(text: string, source: string): BlsEntry {
       string,
       string?,
     ];
-    if (value === undefined) continue;
+    if (value === undefined) {
+      // An extension's key may say something by being there.
+      if (key.startsWith("x-")) extra.push([key, ""]);
+      continue;
+    }
     if (key === "initrd") initrds.push(value);
     else if (key === "options") options.push(value);
     else if (!SINGLE_KEYS.has(key)) extra.push([key, value]);
@@ -98,7 +102,7 @@ export function formatEntry(entry: BlsEntry): string {
   lines.push(...entry.extra.map(([key, value]): [string, string] => [key, value]));
   return lines
     .filter((line): line is [string, string] => line[1] !== null)
-    .map(([key, value]) => `${key} ${oneLine(value)}\n`)
+    .map(([key, value]) => `${key}${value === "" ? "" : ` ${oneLine(value)}`}\n`)
     .join("");
 }
 

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
   addParameter,
-  applyKargsDiff,
+  findParameters,
   formatCmdline,
   makeParameter,
   parameterValues,
@@ -10,6 +10,7 @@ import {
   parseCmdline,
   removeParameter,
   replaceParameter,
+  subtractParameters,
 } from "./cmdline.ts";
 
 test.each([
@@ -108,15 +109,22 @@ test.each(['a="b', 'x a="', 'a="b\nc"', 'a="\u007f"'])("refuses to join %j with 
 });
 
 test.each([
-  ["root=1 old keep local", "old keep", "keep new", "root=1 keep local new"],
-  ["root=1", "", "a=b c", "root=1 a=b c"],
-  ["root=1 a=b", "", "a=b", "root=1 a=b"],
-  ["root=1 a=1", "a=1", "a=2", "root=1 a=2"],
-  ["root=1", "gone", "", "root=1"],
-])("kargs.d change: %j, %j -> %j", (current, before, after, expected) => {
-  expect(
-    formatCmdline(applyKargsDiff(parseCmdline(current), parseCmdline(before), parseCmdline(after))),
-  ).toBe(expected);
+  ["a b c", "b", "a c"],
+  ["a a a", "a", "a a"],
+  ["a=1 a=2 a=1", "a=1 a=1", "a=2"],
+  ["a-b=x", "a_b=x", ""],
+  ["a=1", "a", "a=1"],
+  ['"a=b c" d', 'a="b c"', "d"],
+])("%j less %j", (after, before, expected) => {
+  const left = subtractParameters(parseCmdline(after), parseCmdline(before));
+  expect(formatCmdline(left)).toBe(expected);
+});
+
+test("what is appended stays before init's arguments", () => {
+  const line = parseCmdline("root=1 -- 3 a");
+  expect(formatCmdline(addParameter(line, makeParameter("b", null)))).toBe("root=1 b -- 3 a");
+  expect(formatCmdline(replaceParameter(line, makeParameter("b", "1")))).toBe("root=1 b=1 -- 3 a");
+  expect(findParameters(line, "3").map(({ text }) => text)).toEqual(["3"]);
 });
 
 test("a made parameter is parsed back as it was made", () => {

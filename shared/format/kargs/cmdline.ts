@@ -69,9 +69,15 @@ function unwritable(text: string, hint = ""): FormatError {
 
 /** Appends, unless an equal parameter is already there. */
 export function addParameter(cmdline: Cmdline, parameter: Parameter): Cmdline {
-  return cmdline.some((other) => sameParameter(other, parameter))
-    ? cmdline
-    : [...cmdline, parameter];
+  return hasParameter(cmdline, parameter) ? cmdline : appendParameter(cmdline, parameter);
+}
+
+/** Last of the kernel's: what follows a "--" is for init. */
+export function appendParameter(cmdline: Cmdline, parameter: Parameter): Cmdline {
+  const separator = cmdline.findIndex(({ text }) => text === "--");
+  return separator < 0
+    ? [...cmdline, parameter]
+    : [...cmdline.slice(0, separator), parameter, ...cmdline.slice(separator)];
 }
 
 /** Removes every parameter with this key and value. */
@@ -82,7 +88,7 @@ export function removeParameter(cmdline: Cmdline, parameter: Parameter): Cmdline
 /** The first parameter with the key gets the new value in its place, further ones go; else appended. */
 export function replaceParameter(cmdline: Cmdline, parameter: Parameter): Cmdline {
   const first = cmdline.findIndex((other) => sameKey(other, parameter));
-  if (first < 0) return [...cmdline, parameter];
+  if (first < 0) return appendParameter(cmdline, parameter);
   return cmdline.flatMap((other, index) => {
     if (index === first) return [parameter];
     return sameKey(other, parameter) ? [] : [other];
@@ -91,17 +97,27 @@ export function replaceParameter(cmdline: Cmdline, parameter: Parameter): Cmdlin
 
 /** Every value of a key, in order; bare words give null. */
 export function parameterValues(cmdline: Cmdline, key: string): readonly (string | null)[] {
-  return cmdline.filter((other) => sameKey(other, { key })).map((other) => other.value);
+  return findParameters(cmdline, key).map((other) => other.value);
 }
 
-/**
- * Carries a change of the image's own arguments (kargs.d) over to a machine's command line: what the
- * image dropped is removed, what it added is appended, all else stays (bootc.md 3.1).
- */
-export function applyKargsDiff(current: Cmdline, before: Cmdline, after: Cmdline): Cmdline {
-  const removed = before.filter((old) => !after.some((now) => sameParameter(old, now)));
-  const added = after.filter((now) => !before.some((old) => sameParameter(old, now)));
-  return added.reduce(addParameter, removed.reduce(removeParameter, current));
+export function hasParameter(cmdline: Cmdline, parameter: Parameter): boolean {
+  return cmdline.some((other) => sameParameter(other, parameter));
+}
+
+/** What `after` has and `before` has not, in order; of several equal ones as many as there are more. */
+export function subtractParameters(after: Cmdline, before: Cmdline): Cmdline {
+  const left = [...before];
+  return after.filter((parameter) => {
+    const index = left.findIndex((other) => sameParameter(other, parameter));
+    if (index < 0) return true;
+    left.splice(index, 1);
+    return false;
+  });
+}
+
+/** The parameters of a key, in order. */
+export function findParameters(cmdline: Cmdline, key: string): Cmdline {
+  return cmdline.filter((other) => sameKey(other, { key }));
 }
 
 function sameKey(a: { readonly key: string }, b: { readonly key: string }): boolean {

@@ -32,7 +32,7 @@ function parseWords(text: string, source: string): Cmdline {
   try {
     return parseArguments(text);
   } catch (error) {
-    throw malformed(source, describeError(error));
+    throw malformed(source, `"kargs": ${describeError(error)}`);
   }
 }
 
