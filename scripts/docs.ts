@@ -7,6 +7,7 @@ import { ROOT } from "../test/support/source-tree.ts";
 import { hostJsonSchema } from "../updater/spec/host.ts";
 import { renderCliReference } from "./docs/cli.ts";
 import { renderFormats } from "./docs/formats.ts";
+import { renderJournal } from "./docs/journal.ts";
 import { renderArchitecture } from "./docs/modules.ts";
 
 /** Path -> text of every made document. */
@@ -16,6 +17,7 @@ export function renderDocs(): ReadonlyMap<string, string> {
     ["docs/architecture.md", renderArchitecture()],
     ["docs/cli.md", renderCliReference()],
     ["docs/formats.md", renderFormats()],
+    ["docs/journal.md", renderJournal()],
     [schema, format(schema, JSON.stringify(hostJsonSchema(), null, 2))],
   ]);
 }

@@ -29,9 +29,29 @@ const FILES: Readonly<Record<string, string>> = {
   [`${MODULE}/no-volatile-root.conf`]: "dracut-module/51bootc/no-volatile-root.conf",
   [`${DRACUT}/dracut.conf.d/60-bootc-ts.conf`]: "dracut-module/60-bootc-ts.conf",
   "usr/lib/bootc/pid1-init.sh": "dracut-module/pid1-init.sh",
+  "usr/lib/bootc/grub.cfg": "grub/bootc.cfg",
   [`${UNITS}/bootc-finalize-staged.service`]: "systemd/bootc-finalize-staged.service",
   [`${UNITS}/bootc-fetch-apply-updates.service`]: "systemd/bootc-fetch-apply-updates.service",
   [`${UNITS}/bootc-fetch-apply-updates.timer`]: "systemd/bootc-fetch-apply-updates.timer",
+  [`${UNITS}/bootc-status.socket`]: "systemd/bootc-status.socket",
+  [`${UNITS}/bootc-status@.service`]: "systemd/bootc-status@.service",
+  [`${UNITS}/bootc-status-updated.path`]: "systemd/bootc-status-updated.path",
+  [`${UNITS}/bootc-status-updated.target`]: "systemd/bootc-status-updated.target",
+  [`${UNITS}/bootc-status-updated-onboot.target`]: "systemd/bootc-status-updated-onboot.target",
+  [`${UNITS}/bootc-boot-bless.service`]: "systemd/bootc-boot-bless.service",
+  [`${UNITS}/bootc-boot-review.service`]: "systemd/bootc-boot-review.service",
+  [`${UNITS}/bootc-boot-failed.service`]: "systemd/bootc-boot-failed.service",
+  [`${UNITS}/bootc-boot-deadline.timer`]: "systemd/bootc-boot-deadline.timer",
+  [`${UNITS}/bootc-boot-note.service`]: "systemd/bootc-boot-note.service",
+  [`${UNITS}/bootc-boot-health.service`]: "systemd/bootc-boot-health.service",
+  [`${UNITS}/boot-complete.target.d/10-bootc.conf`]: "systemd/boot-complete.target.d.conf",
+  [`${UNITS}/systemd-bless-boot.service.d/10-bootc.conf`]:
+    "systemd/systemd-bless-boot.service.d.conf",
+  [`${UNITS}/podman-clean-transient.service.d/10-bootc.conf`]:
+    "systemd/podman-clean-transient.service.d.conf",
+  "usr/lib/systemd/system.conf.d/50-bootc.conf": "systemd/bootc-system.conf",
+  "usr/lib/bootc/note-boot": "systemd/note-boot.sh",
+  "usr/lib/bootc/run-health-checks": "systemd/run-health-checks.sh",
   [`${UNITS}/systemd-journal-flush.service.d/10-bootc.conf`]:
     "systemd/systemd-journal-flush.service.d.conf",
   "usr/lib/systemd/system-preset/80-bootc.preset": "systemd/80-bootc.preset",
@@ -43,6 +63,7 @@ const DIRECTORIES = [
   "usr/lib/bootc/kargs.d",
   "usr/lib/bootc/install",
   "usr/lib/bootc/bound-images.d",
+  "usr/lib/bootc/health.d",
   "usr/lib/composefs",
 ];
 
@@ -58,6 +79,19 @@ const SYMLINKS: Readonly<Record<string, string>> = {
   // Without it a staged update would never become the next one to start, so it is always enabled.
   [`${UNITS}/multi-user.target.wants/bootc-finalize-staged.service`]:
     "../bootc-finalize-staged.service",
+  // bootc's generator enables these two on ostree systems.
+  [`${UNITS}/multi-user.target.wants/bootc-status-updated.path`]: "../bootc-status-updated.path",
+  [`${UNITS}/multi-user.target.wants/bootc-status-updated-onboot.target`]:
+    "../bootc-status-updated-onboot.target",
+  // Judging a start (docs/boot-assessment.md). Wanted as early as systemd's own unit for it.
+  [`${UNITS}/basic.target.wants/bootc-boot-bless.service`]: "../bootc-boot-bless.service",
+  [`${UNITS}/basic.target.wants/bootc-boot-review.service`]: "../bootc-boot-review.service",
+  [`${UNITS}/sysinit.target.wants/bootc-boot-deadline.timer`]: "../bootc-boot-deadline.timer",
+  [`${UNITS}/sysinit.target.wants/bootc-boot-note.service`]: "../bootc-boot-note.service",
+  [`${UNITS}/boot-complete.target.requires/bootc-boot-health.service`]:
+    "../bootc-boot-health.service",
+  // Without it only root has a status.
+  [`${UNITS}/sockets.target.wants/bootc-status.socket`]: "../bootc-status.socket",
 };
 
 /** The repository's files that are installed, and this one: what an image made with them depends on. */

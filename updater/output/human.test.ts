@@ -1,7 +1,7 @@
 // Texts written down from bootc.md 2.3.
 
 import { describe, expect, test } from "vitest";
-import { makeDeployment, makeHostState } from "../../test/support/hosts.ts";
+import { makeDeployment, makeFailure, makeHostState } from "../../test/support/hosts.ts";
 import type { BootEntry, Host, ImageStatus } from "../spec/host.ts";
 import { makeEmptyHost, makeHost } from "../spec/make-host.ts";
 import { formatHostHuman } from "./human.ts";
@@ -192,6 +192,31 @@ describe("formatHostHuman", () => {
     );
     expect(show({ problems })).toBe(
       "System is not deployed via bootc.\n\nProblem: Entry a is broken\nProblem: Entry b is broken\n",
+    );
+  });
+
+  test("what did not start comes before the problems, with the reason", () => {
+    const failures = [
+      makeFailure(),
+      makeFailure({ manifestDigest: null, image: null, attempts: 1, detail: null, retrying: true }),
+    ];
+    const host = makeHost(makeHostState({ failures, problems: ["Entry a is broken"] }));
+    const text = formatHostHuman(host, { verbose: false });
+    expect(text.slice(text.indexOf("  Failed image"))).toBe(
+      `  Failed image: quay.io/example/os:latest
+        Digest: sha256:${"18".repeat(32)}
+        Verity: ${"fe".repeat(64)}
+        Failed: 2026-11-22T15:00:00Z, tried 3 times
+        Reason: unit: web.service failed
+
+  Failed image: unknown
+        Verity: ${"fe".repeat(64)}
+        Failed: 2026-11-22T15:00:00Z, tried once
+        Reason: unit
+      Retrying: yes
+
+Problem: Entry a is broken
+`,
     );
   });
 

@@ -1,8 +1,15 @@
 // `bootc status` for people: one block per deployment, labels right-aligned under the first line's
-// (bootc.md 2.3). Scripts do read this, so the layout is exactly bootc's; what is ours (problems)
+// (bootc.md 2.3). Scripts do read this, so the layout is exactly bootc's; what is ours (failed deployments, problems)
 // comes after it and only when there is something to say.
 
-import type { BootEntry, Host, HostStatus, ImageStatus, SignaturePolicy } from "../spec/host.ts";
+import type {
+  BootEntry,
+  FailedDeployment,
+  Host,
+  HostStatus,
+  ImageStatus,
+  SignaturePolicy,
+} from "../spec/host.ts";
 import { shortTimestamp } from "../spec/timestamp.ts";
 
 type Slot = "staged" | "booted" | "rollback" | "other";
@@ -37,6 +44,7 @@ export function formatHostHuman(host: Host, options: { readonly verbose: boolean
       blocks.push(formatEntry("other", entry, status, options.verbose));
     }
   }
+  for (const failed of status.failedDeployments ?? []) blocks.push(formatFailed(failed));
   const problems = status.problems ?? [];
   if (problems.length > 0) blocks.push(problems.map((problem) => `Problem: ${problem}\n`).join(""));
   return blocks.join("\n").replace(CONTROL, "\ufffd");
@@ -65,13 +73,35 @@ function formatEntry(slot: Slot, entry: BootEntry, status: HostStatus, verbose: 
   return formatBlock(prefix, Buffer.byteLength(prefix), rows);
 }
 
+/** Ours: bootc knows nothing of boots that failed. */
+function formatFailed(failed: FailedDeployment): string {
+  const { image, imageDigest, verity, failedAt, reason, detail, attempts, retrying } = failed;
+  const prefix = "  Failed image";
+  const rows: Row[] = imageDigest === null ? [] : [["Digest", imageDigest]];
+  rows.push(
+    ["Verity", verity],
+    [
+      "Failed",
+      `${shortTimestamp(failedAt)}, tried ${attempts === 1 ? "once" : `${attempts} times`}`,
+    ],
+    ["Reason", detail === null ? reason : `${reason}: ${detail}`],
+  );
+  if (retrying) rows.push(["Retrying", "yes"]);
+  const name = image === null ? "unknown" : referenceName(image);
+  return formatBlock(`${prefix}: ${name}`, prefix.length, rows);
+}
+
 function formatBlock(title: string, width: number, rows: readonly Row[]): string {
   const lines = rows.map(([label, value]) => `${label.padStart(width)}: ${value}\n`);
   return `${title}\n${lines.join("")}`;
 }
 
 function imageName({ image }: ImageStatus): string {
-  return image.transport === "registry" ? image.image : `${image.transport}:${image.image}`;
+  return referenceName(image);
+}
+
+function referenceName({ transport, image }: ImageStatus["image"]): string {
+  return transport === "registry" ? image : `${transport}:${image}`;
 }
 
 function imageRows(entry: BootEntry, image: ImageStatus): Row[] {

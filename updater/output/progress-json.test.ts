@@ -6,7 +6,11 @@ import { afterAll, describe, expect, test } from "vitest";
 import * as z from "zod";
 import { IMPORTING, STAGING_STEPS } from "../deploy/update-step.ts";
 import type { PullProgress } from "../image/pull-progress.ts";
+import { progressJsonSchema } from "../spec/progress.ts";
 import { makeJsonReporter } from "./progress-json.ts";
+
+/** What `bootc internals print-json-schema --of progress` promises. */
+const printed = z.fromJSONSchema(progressJsonSchema() as Parameters<typeof z.fromJSONSchema>[0]);
 
 const directory = mkdtempSync(join(tmpdir(), "progress-json-"));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -26,7 +30,11 @@ function readLines(reader: number): unknown[] {
   return text
     .slice(0, -1)
     .split("\n")
-    .map((line) => JSON.parse(line));
+    .map((line) => JSON.parse(line))
+    .map((value) => {
+      expect(printed.safeParse(value).error?.issues ?? []).toEqual([]);
+      return value;
+    });
 }
 
 function progress(bytes: number, layersDone: number): PullProgress {
@@ -206,4 +214,10 @@ describe("makeJsonReporter", () => {
     }
     for (const fd of [file, reader, writer]) closeSync(fd);
   });
+});
+
+test("the printed schema refuses what is no event", () => {
+  expect(printed.safeParse({ type: "Start" }).success).toBe(false);
+  expect(printed.safeParse({ type: "Other", version: "0.1.0" }).success).toBe(false);
+  expect(printed.safeParse({ ...event(1, 0), bytes: -1 }).success).toBe(false);
 });

@@ -2,10 +2,11 @@
 // (bootc.md 2.2). Field order is the order of upstream's output. Unknown fields are dropped when
 // reading, optional ones get their defaults, so that documents of older and newer releases load.
 //
-// docs/host-v1.schema.json is made from here; `problems` and `signaturePolicy` are additions to upstream's
-// schema, absent when there is nothing to say.
+// docs/host-v1.schema.json is made from here, a superset of upstream's: `failedDeployments`, `problems` and
+// `signaturePolicy` are additions, absent when there is nothing to say.
 
 import * as z from "zod";
+import { FormatError } from "../../shared/error.ts";
 
 export const API_VERSION = "org.containers.bootc/v1";
 export const HOST_KIND = "BootcHost";
@@ -128,6 +129,24 @@ const FilesystemOverlay = z
   })
   .meta({ id: "FilesystemOverlay", description: "An overlay on /usr" });
 
+const FailedDeployment = z
+  .object({
+    verity: z.string().describe("fs-verity digest of the EROFS image; the deployment's id"),
+    image: nullable(ImageReference),
+    imageDigest: nullable(z.string()).describe("Digest of the manifest"),
+    failedAt: z.string().meta({ format: "date-time" }).describe("When it last failed to start"),
+    reason: z
+      .enum(["initramfs", "verity", "unit", "watchdog", "unknown"])
+      .meta({ id: "FailureReason", description: "What kept it from starting" }),
+    detail: nullable(z.string()).describe("One sentence, such as which unit failed"),
+    attempts: z.int().nonnegative().describe("How often it was tried"),
+    retrying: z.boolean().default(false).describe("Is tried again because somebody asked for it"),
+  })
+  .meta({
+    id: "FailedDeployment",
+    description: "An image that did not start here and is not staged again",
+  });
+
 const HostStatus = z
   .object({
     staged: nullable(BootEntry).describe("Takes over at the next reboot"),
@@ -141,6 +160,10 @@ const HostStatus = z
     type: nullable(z.enum(["bootcHost"]).meta({ id: "HostType" })),
     usrOverlay: nullable(FilesystemOverlay),
     readOnly: z.boolean().default(false).describe("The physical root is on a read-only device"),
+    failedDeployments: z
+      .array(FailedDeployment)
+      .optional()
+      .describe("What did not start, newest last; not in upstream's schema"),
     problems: z
       .array(z.string())
       .optional()
@@ -161,7 +184,25 @@ const HostDocument = z
 export type Host = z.infer<typeof HostDocument>;
 export type HostStatus = z.infer<typeof HostStatus>;
 export type BootEntry = z.infer<typeof BootEntry>;
+export type FailedDeployment = z.infer<typeof FailedDeployment>;
 export type ImageStatus = z.infer<typeof ImageStatus>;
+
+/** FormatError that names what is wrong with it. `value` is a parsed document of any release. */
+export function parseHost(value: unknown): Host {
+  const result = HostDocument.safeParse(value);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  const field = issue?.path.map(String).join(".") ?? "";
+  const where = field === "" ? "It" : `Its "${field}"`;
+  throw new FormatError(
+    "bad-value",
+    `This is no host document. ${where} is wrong: ${issue?.message}`,
+    {
+      format: "host",
+      field,
+    },
+  );
+}
 
 /** JSON Schema (2020-12) of the documents that are accepted; fields with a default are optional. */
 export function hostJsonSchema(): Record<string, unknown> {

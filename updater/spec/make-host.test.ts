@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { makeDeployment, makeHostState } from "../../test/support/hosts.ts";
+import { makeDeployment, makeFailure, makeHostState } from "../../test/support/hosts.ts";
 import { makeEmptyHost, makeHost, selectBooted } from "./make-host.ts";
 
 const OTHER = { transport: "oci", image: "/var/mnt/usb/os.oci" } as const;
@@ -94,6 +94,68 @@ describe("makeHost", () => {
   test("an unreadable build time is no time", () => {
     const booted = makeDeployment({ timestamp: "last week" });
     expect(makeHost(makeHostState({ booted })).status.booted?.image?.timestamp).toBeNull();
+  });
+
+  describe("the cached update", () => {
+    const cachedUpdate = {
+      reference: "ostree-unverified-image:docker://quay.io/example/os:latest",
+      manifestDigest: `sha256:${"17".repeat(32)}`,
+      version: "13.2",
+      timestamp: "2026-02-03T04:05:06.10Z",
+      architecture: "amd64",
+      checkedAt: "2026-11-22T15:00:00Z",
+    };
+
+    test("is an image like others", () => {
+      const host = makeHost(makeHostState({ booted: makeDeployment({ cachedUpdate }) }));
+      expect(host.status.booted?.cachedUpdate).toEqual({
+        image: { image: "quay.io/example/os:latest", transport: "registry" },
+        version: "13.2",
+        timestamp: "2026-02-03T04:05:06.100Z",
+        imageDigest: `sha256:${"17".repeat(32)}`,
+        architecture: "amd64",
+      });
+    });
+
+    test("is no news to the deployment that has it", () => {
+      const { manifestDigest } = cachedUpdate;
+      const staged = makeDeployment({ cachedUpdate, manifestDigest });
+      const host = makeHost(
+        makeHostState({ staged, booted: makeDeployment({ cachedUpdate, version: null }) }),
+      );
+      expect(host.status.staged?.cachedUpdate).toBeNull();
+      expect(host.status.booted?.cachedUpdate?.imageDigest).toBe(manifestDigest);
+    });
+  });
+
+  test("what did not start", () => {
+    const failures = [makeFailure(), makeFailure({ image: null, manifestDigest: null })];
+    const { status } = makeHost(makeHostState({ failures }));
+    expect(status.failedDeployments).toEqual([
+      {
+        verity: "fe".repeat(64),
+        image: { image: "quay.io/example/os:latest", transport: "registry" },
+        imageDigest: `sha256:${"18".repeat(32)}`,
+        failedAt: "2026-11-22T15:00:00Z",
+        reason: "unit",
+        detail: "web.service failed",
+        attempts: 3,
+        retrying: false,
+      },
+      expect.objectContaining({ image: null, imageDigest: null }),
+    ]);
+    expect(makeHost(makeHostState()).status).not.toHaveProperty("failedDeployments");
+  });
+
+  test("a reference that cannot be read is no image", () => {
+    const failures = [makeFailure({ image: "nonsense" })];
+    const { status } = makeHost(makeHostState({ failures }));
+    expect(status.failedDeployments?.[0]?.image).toBeNull();
+  });
+
+  test("pinned", () => {
+    const rollback = makeDeployment({ pinned: true });
+    expect(makeHost(makeHostState({ rollback })).status.rollback?.pinned).toBe(true);
   });
 
   test("without an image the system is not of type bootcHost", () => {

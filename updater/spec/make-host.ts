@@ -3,9 +3,18 @@
 // Where upstream leaves fields empty on composefs they are filled: `type` is set, `rollbackQueued`
 // also shows in `spec.bootOrder`, and an entry that cannot be described is named in `problems`.
 
+import type { BootFailure } from "../deploy/boot-failure.ts";
+import type { CachedUpdate } from "../deploy/cached-update.ts";
 import type { Deployment, HostState } from "../deploy/host-state.ts";
-import { displayReference, type ImageReference } from "../image/reference.ts";
-import { API_VERSION, type BootEntry, HOST_KIND, type Host, type ImageStatus } from "./host.ts";
+import { displayReference, type ImageReference, parseOriginReference } from "../image/reference.ts";
+import {
+  API_VERSION,
+  type BootEntry,
+  type FailedDeployment,
+  HOST_KIND,
+  type Host,
+  type ImageStatus,
+} from "./host.ts";
 import { normalizeTimestamp } from "./timestamp.ts";
 
 /** The document of a system that does not run from a bootc image. */
@@ -60,6 +69,9 @@ export function makeHost(state: HostState): Host {
               persistence: "transient",
             },
       readOnly: state.readOnly,
+      ...(state.failures.length === 0
+        ? {}
+        : { failedDeployments: state.failures.map(makeFailedDeployment) }),
       ...(problems.length === 0 ? {} : { problems }),
     },
   };
@@ -73,9 +85,9 @@ export function selectBooted(host: Host): Host {
 function makeEntry(deployment: Deployment, problems: string[]): BootEntry {
   return {
     image: makeImageStatus(deployment, problems),
-    cachedUpdate: null,
+    cachedUpdate: makeCachedUpdate(deployment),
     incompatible: false,
-    pinned: false,
+    pinned: deployment.pinned,
     softRebootCapable: deployment.softRebootCapable,
     downloadOnly: deployment.downloadOnly,
     store: null,
@@ -107,6 +119,47 @@ function makeImageStatus(deployment: Deployment, problems: string[]): ImageStatu
     imageDigest: manifestDigest,
     architecture: deployment.architecture,
   };
+}
+
+/** Only news: an update to what this deployment is already would be none. */
+function makeCachedUpdate({ image, cachedUpdate, manifestDigest }: Deployment): ImageStatus | null {
+  if (image === null || cachedUpdate === null || cachedUpdate.manifestDigest === manifestDigest) {
+    return null;
+  }
+  return describeUpdate(image, cachedUpdate);
+}
+
+function describeUpdate(image: ImageReference, update: CachedUpdate): ImageStatus {
+  const { version, timestamp, manifestDigest, architecture } = update;
+  return {
+    image: copyReference(image),
+    version,
+    timestamp: timestamp === null ? null : normalizeTimestamp(timestamp),
+    imageDigest: manifestDigest,
+    architecture,
+  };
+}
+
+function makeFailedDeployment(failure: BootFailure): FailedDeployment {
+  const { id, manifestDigest, image, at, reason, detail, attempts, retrying } = failure;
+  return {
+    verity: id,
+    image: image === null ? null : readReference(image),
+    imageDigest: manifestDigest,
+    failedAt: at,
+    reason,
+    detail,
+    attempts,
+    retrying,
+  };
+}
+
+function readReference(text: string): ImageStatus["image"] | null {
+  try {
+    return copyReference(parseOriginReference(text));
+  } catch {
+    return null;
+  }
 }
 
 /** With `signature` only when it is set, as bootc prints it. */
