@@ -4,17 +4,21 @@ import { basename, dirname } from "node:path";
 import { FormatError } from "../../shared/error.ts";
 import { type BlsEntry, compareEntries, parseEntry } from "../../shared/format/bls/entry.ts";
 import { type EntryName, parseEntryName } from "../../shared/format/bls/entry-name.ts";
+import { compareMenuNames } from "../../shared/format/grub/name-order.ts";
 import { parseComposefsKargs } from "../../shared/format/kargs/composefs.ts";
-import { ARTEFACT_PREFIX } from "./kernel-directory.ts";
+import { artefactOwner, isArtefactName } from "./artefact-name.ts";
+import type { BootLayout } from "./boot-layout.ts";
 
 export interface BootEntry {
   readonly fileName: string;
   readonly name: EntryName;
   readonly entry: BlsEntry;
   readonly text: string;
+  /** What the kernel is told: the entry's options, or what stands in its unified kernel. "" when unknown. */
+  readonly cmdline: string;
   /** The image it boots; null for an entry that is not ours. */
   readonly deploymentId: string | null;
-  /** `bootc_composefs-<id>`: the kernel directory or UKI it names, which may be another deployment's. */
+  /** The kernel directory or UKI (less ".efi") it names, which may be another deployment's. */
   readonly artefact: string | null;
 }
 
@@ -27,32 +31,32 @@ export function parseBootEntry(fileName: string, text: string): BootEntry {
     });
   }
   const entry = parseEntry(text, fileName);
-  return { fileName, name, entry, text, ...identify(entry) };
-}
-
-/** Digests name files and appear on command lines: 64 or 128 lower-case hex digits. */
-export function isDeploymentId(text: string): boolean {
-  return /^(?:[0-9a-f]{64}|[0-9a-f]{128})$/.test(text);
+  return { fileName, name, entry, text, cmdline: entry.options, ...identify(entry) };
 }
 
 function identify(entry: BlsEntry): Pick<BootEntry, "deploymentId" | "artefact"> {
   if (entry.target.kind === "efi") {
     const stem = basename(entry.target.path, ".efi");
-    const id = stem.slice(ARTEFACT_PREFIX.length);
-    return stem.startsWith(ARTEFACT_PREFIX) && isDeploymentId(id)
-      ? { deploymentId: id, artefact: stem }
-      : { deploymentId: null, artefact: null };
+    const id = artefactOwner(stem);
+    return { deploymentId: id, artefact: id === null ? null : stem };
   }
   const directory = basename(dirname(entry.target.linux));
   return {
     deploymentId: parseComposefsKargs(entry.options)[0]?.digest ?? null,
-    artefact: directory.startsWith(ARTEFACT_PREFIX) ? directory : null,
+    artefact: isArtefactName(directory) ? directory : null,
   };
 }
 
-/** As the menu shows them: the first one boots. */
-export function sortEntries(entries: readonly BootEntry[]): BootEntry[] {
-  return [...entries].sort((a, b) => compareEntries(ordering(a), ordering(b)));
+/** As the menu shows them: the first one boots. GRUB looks at nothing but file names. */
+export function sortEntries(
+  entries: readonly BootEntry[],
+  loader: BootLayout["loader"],
+): BootEntry[] {
+  return [...entries].sort((a, b) =>
+    loader === "systemd"
+      ? compareEntries(ordering(a), ordering(b))
+      : compareMenuNames(a.name.id, b.name.id),
+  );
 }
 
 function ordering({ name, entry }: BootEntry) {

@@ -5,6 +5,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { borrowBootDirectory, makeEspLayout } from "./boot-layout.ts";
 import { readEntryDirectory } from "./entry-directory.ts";
 import { listKernelDirectories, readKernelDirectories } from "./kernel-directory.ts";
 
@@ -45,11 +46,17 @@ test("entries in menu order; foreign ones belong to nobody; broken ones are name
 
 test("no directory is not an empty one", () => {
   expect(readEntryDirectory(join(directory, "none"))).toBeNull();
-  expect(readEntryDirectory(directory)).toEqual({ entries: [], problems: [] });
+  expect(readEntryDirectory(directory)).toEqual({
+    entries: [],
+    broken: [],
+    leftovers: [],
+    problems: [],
+  });
 });
 
 test("kernel directories and their digests; an interrupted copy has none", () => {
-  expect(listKernelDirectories(directory)).toEqual([]);
+  const boot = borrowBootDirectory(directory, makeEspLayout("systemd", directory));
+  expect(listKernelDirectories(boot)).toEqual([]);
   const parent = join(directory, "EFI/Linux");
   for (const name of ["bootc_composefs-full", "bootc_composefs-half", "other"]) {
     mkdirSync(join(parent, name), { recursive: true });
@@ -58,7 +65,7 @@ test("kernel directories and their digests; an interrupted copy has none", () =>
   writeFileSync(join(parent, "bootc_composefs-full/vmlinuz"), "kernel");
   writeFileSync(join(parent, "bootc_composefs-full/initrd"), "initramfs");
   writeFileSync(join(parent, "bootc_composefs-half/vmlinuz"), "kernel");
-  expect(readKernelDirectories(directory)).toEqual([
+  expect(readKernelDirectories(boot)).toEqual([
     {
       name: "bootc_composefs-full",
       bootDigest: createHash("sha256").update("kernelinitramfs").digest("hex"),

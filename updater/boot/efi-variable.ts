@@ -11,7 +11,7 @@ import type { System } from "./system.ts";
 const LOADER_VENDOR = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 
 /** Null when the variable (or EFI itself) is not there. */
-function readLoaderVariable(system: System, name: string): string | null {
+export function readLoaderVariable(system: System, name: string): string | null {
   const path = join(system.sysfs, "firmware/efi/efivars", `${name}-${LOADER_VENDOR}`);
   let bytes: Buffer;
   try {

@@ -1,24 +1,49 @@
 // The boot entries of a machine: `loader/entries` (what boots now) and `loader/entries.staged` (what an
-// exchange will make boot), read leniently: a foreign or broken entry is reported, never fatal.
+// exchange will make boot), read leniently: a foreign or broken entry is reported, never fatal. Its bytes
+// are kept, so that a menu that is written again can carry it on, and so are the ids in it, so that
+// nothing it may boot is cleaned away.
 
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { describeError, isErrno } from "../../shared/error.ts";
+import { describeError, FormatError, isErrno } from "../../shared/error.ts";
 import { ENTRY_EXTENSION } from "../../shared/format/bls/entry-name.ts";
+import { decodeText, readSmallFile } from "../../shared/sys/small-file.ts";
+import { isTemporaryName } from "../../shared/txn/atomic.ts";
+import { findIds } from "./artefact-name.ts";
 import { type BootEntry, parseBootEntry, sortEntries } from "./boot-entry.ts";
+import type { BootLayout } from "./boot-layout.ts";
 
 export const LIVE_ENTRIES = "loader/entries";
 export const STAGED_ENTRIES = "loader/entries.staged";
 const SIZE_LIMIT_BYTES = 256 * 1024;
+/** An entry that could not be understood. */
+export interface BrokenEntry {
+  readonly fileName: string;
+  /** Null when they cannot be read, or are too many. */
+  readonly bytes: Uint8Array | null;
+  /** Deployment ids in it; empty without bytes. */
+  readonly mentions: readonly string[];
+  /** It may be one of ours: nobody knows what it boots. Else it is carried on as it is. */
+  readonly isOurs: boolean;
+  /** The disk did not give it: nothing says that it is broken. */
+  readonly isUnreadable?: true;
+  readonly problem: string;
+}
 
 export interface EntryDirectory {
   /** In menu order. */
   readonly entries: readonly BootEntry[];
+  readonly broken: readonly BrokenEntry[];
+  /** Names of files that an interruption left. */
+  readonly leftovers: readonly string[];
   readonly problems: readonly string[];
 }
 
-/** Null when the directory does not exist. */
-export function readEntryDirectory(path: string): EntryDirectory | null {
+/** Null when the directory does not exist; throws when it cannot be listed. */
+export function readEntryDirectory(
+  path: string,
+  loader: BootLayout["loader"] = "systemd",
+): EntryDirectory | null {
   let names: string[];
   try {
     names = readdirSync(path);
@@ -27,20 +52,56 @@ export function readEntryDirectory(path: string): EntryDirectory | null {
     throw error;
   }
   const entries: BootEntry[] = [];
-  const problems: string[] = [];
+  const broken: BrokenEntry[] = [];
   for (const fileName of names.sort()) {
     if (!fileName.endsWith(ENTRY_EXTENSION)) continue;
-    try {
-      entries.push(parseBootEntry(fileName, readText(join(path, fileName))));
-    } catch (error) {
-      problems.push(`Boot entry "${fileName}" is ignored: ${describeError(error)}`);
-    }
+    const read = readEntry(join(path, fileName), fileName);
+    if ("problem" in read) broken.push(read);
+    else entries.push(read);
   }
-  return { entries: sortEntries(entries), problems };
+  const { single, twins } = separateTwins(entries);
+  return {
+    entries: sortEntries(single, loader),
+    broken,
+    leftovers: [...names.filter(isTemporaryName), ...twins.map(({ fileName }) => fileName)],
+    problems: broken.map(
+      ({ fileName, problem }) => `Boot entry "${fileName}" is ignored: ${problem}`,
+    ),
+  };
 }
 
-/** The parser refuses what is too large; this only keeps it from being read. */
-function readText(path: string): string {
-  const { size } = statSync(path);
-  return size > SIZE_LIMIT_BYTES ? "#".repeat(SIZE_LIMIT_BYTES + 1) : readFileSync(path, "utf8");
+/**
+ * A blessing that was interrupted leaves an entry under both its names, with a counter and without. The one
+ * without counts: two entries of one deployment would be the first and the second choice.
+ */
+export function separateTwins(entries: readonly BootEntry[]): {
+  readonly single: readonly BootEntry[];
+  readonly twins: readonly BootEntry[];
+} {
+  const isTwin = (entry: BootEntry) =>
+    entry.deploymentId !== null &&
+    entry.name.counter !== null &&
+    entries.some(
+      ({ name, text }) => name.counter === null && name.id === entry.name.id && text === entry.text,
+    );
+  return {
+    single: entries.filter((entry) => !isTwin(entry)),
+    twins: entries.filter(isTwin),
+  };
+}
+
+function readEntry(path: string, fileName: string): BootEntry | BrokenEntry {
+  let bytes: Uint8Array | null = null;
+  try {
+    // Nothing there: it went away, or is a link to nothing.
+    bytes = readSmallFile(path, SIZE_LIMIT_BYTES) ?? new Uint8Array();
+    return parseBootEntry(fileName, decodeText(bytes, path));
+  } catch (error) {
+    const text = bytes === null ? "" : Buffer.from(bytes).toString("latin1");
+    const mentions = findIds(text);
+    const isOurs = bytes === null || mentions.length > 0 || /bootc|composefs/.test(fileName + text);
+    const isUnreadable = bytes === null && !(error instanceof FormatError);
+    const problem = describeError(error);
+    return { fileName, bytes, mentions, isOurs, problem, ...(isUnreadable && { isUnreadable }) };
+  }
 }

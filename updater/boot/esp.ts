@@ -10,6 +10,7 @@ import { isErrno, StateError } from "../../shared/error.ts";
 import { MNT, MS } from "../../shared/sys/constants.ts";
 import { mount, umount2 } from "../../shared/sys/mount.ts";
 import { listDiskPartitions, probeDevice } from "./block-device.ts";
+import { type BootDirectory, borrowBootDirectory, makeEspLayout } from "./boot-layout.ts";
 import { readLoaderPartition } from "./efi-variable.ts";
 import { findMount, type MountPoint } from "./mount-table.ts";
 import type { System } from "./system.ts";
@@ -21,15 +22,8 @@ const ESP_MBR_TYPES = ["0xef", "0x6"];
 /** Directories below an install target that may have the ESP mounted. */
 const ESP_MOUNT_DIRECTORIES = ["boot", "efi", "boot/efi"] as const;
 
-/** The boot loader's directory, for as long as it is held. */
-export interface BootDirectory extends Disposable {
-  readonly path: string;
-}
-
-/** Finds the booted machine's ESP and mounts it. The caller has a mount namespace of its own. */
-export function openBootDirectory(system: System): BootDirectory {
-  if (system.bootPath !== null) return { path: system.bootPath, [Symbol.dispose]: () => {} };
-  const advice = "without it what boots cannot be seen or changed";
+/** The booted machine's ESP, mounted for this process; `advice` ends the message when there is none. */
+export function openEsp(system: System, advice: string): BootDirectory {
   return mountEsp(
     system,
     findBootedEsp(system) ?? findDiskEsp(system, system.physicalRoot, advice),
@@ -38,11 +32,11 @@ export function openBootDirectory(system: System): BootDirectory {
 
 /** At install: the vfat mounted at one of the usual places in the target, else the disk's ESP. */
 export function openTargetBootDirectory(system: System, target: string): BootDirectory {
-  if (system.bootPath !== null) return { path: system.bootPath, [Symbol.dispose]: () => {} };
+  if (system.bootPath !== null) return borrowEsp(system.bootPath);
   for (const directory of ESP_MOUNT_DIRECTORIES) {
     const path = join(target, directory);
     if (findMount(system.mounts, path)?.fileSystem === "vfat") {
-      return { path, [Symbol.dispose]: () => {} };
+      return borrowEsp(path);
     }
   }
   const advice = `mount one at "${join(target, "boot")}" or create one of type ${ESP_TYPE}`;
@@ -110,5 +104,10 @@ function mountEsp(system: System, device: string): BootDirectory {
       { cause },
     );
   }
-  return { path, [Symbol.dispose]: () => umount2(path, MNT.DETACH) };
+  const layout = makeEspLayout("systemd", path);
+  return { path, layout, [Symbol.dispose]: () => umount2(path, MNT.DETACH) };
+}
+
+function borrowEsp(path: string): BootDirectory {
+  return borrowBootDirectory(path, makeEspLayout("systemd", path));
 }

@@ -1,31 +1,39 @@
-// Kernel directories on the boot partition: `EFI/Linux/bootc_composefs-<id>/{vmlinuz,initrd}`
-// (bootc.md 4.4-4.6).
+// Kernel directories in the boot loader's directory: `bootc_composefs-<id>/{vmlinuz,initrd}`, where the
+// layout puts them (bootc.md 4.4-4.6).
 //
 // A directory is named after the deployment that brought it, but every deployment with the same two
 // files uses it (vfat has no links): it lives for as long as any entry names it. Two pairs are the same
 // when their boot digest is, SHA-256 over vmlinuz followed by initrd.
 
-import { closeSync, openSync, readdirSync, readSync } from "node:fs";
+import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { isErrno } from "../../shared/error.ts";
+import { isErrno, SyscallError } from "../../shared/error.ts";
+import { openRegularFile, read } from "../../shared/sys/file.ts";
+import { isTemporaryName } from "../../shared/txn/atomic.ts";
+import { isArtefactName } from "./artefact-name.ts";
+import { type BootDirectory, kernelRoot } from "./boot-layout.ts";
 
-export const ARTEFACT_PREFIX = "bootc_composefs-";
-/** Below the boot directory; also the path prefix in entries. */
-export const KERNEL_PARENT = "EFI/Linux";
+/** On the ESP; deeper than where systemd-boot looks for unified kernels by itself. */
+export const UKI_PARENT = "EFI/Linux/bootc";
 const CHUNK_BYTES = 1024 * 1024;
 
 export interface KernelDirectory {
-  /** `bootc_composefs-<id>` */
+  /** `bootc_composefs-<id>`, or `<id>` from before bootc 1.16 */
   readonly name: string;
-  /** Null when a file is missing: a copy that was interrupted. */
+  /** Null when a file is missing or cannot be read: a copy that was interrupted, a bad disk. */
+  readonly bootDigest: string | null;
+}
+
+export interface KernelState {
+  readonly isComplete: boolean;
   readonly bootDigest: string | null;
 }
 
 /** Names of all kernel directories. */
-export function listKernelDirectories(bootPath: string): readonly string[] {
+export function listKernelDirectories(boot: BootDirectory): readonly string[] {
   try {
-    return readdirSync(join(bootPath, KERNEL_PARENT), { withFileTypes: true })
-      .filter((item) => item.isDirectory() && item.name.startsWith(ARTEFACT_PREFIX))
+    return readdirSync(kernelRoot(boot), { withFileTypes: true })
+      .filter((item) => item.isDirectory() && isArtefactName(item.name))
       .map((item) => item.name)
       .sort();
   } catch (error) {
@@ -34,14 +42,70 @@ export function listKernelDirectories(bootPath: string): readonly string[] {
   }
 }
 
+/** Names in `EFI/Linux/bootc` that are ours: `bootc_composefs-<id>.efi` and `….efi.extra.d` with its addons. */
+export function listUnifiedKernels({ layout }: Pick<BootDirectory, "layout">): readonly string[] {
+  if (layout.ukiPath === null) return [];
+  try {
+    return readdirSync(join(layout.ukiPath, UKI_PARENT))
+      .filter((name) => isArtefactName(/^(.*)\.efi(?:\.extra\.d)?$/.exec(name)?.[1] ?? ""))
+      .sort();
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) return [];
+    throw error;
+  }
+}
+
+/** Files that writers who died left in these kernel directories and beside them; below the boot directory. */
+export function listStrayFiles(boot: BootDirectory, kernels: readonly string[]): readonly string[] {
+  const { kernelParent } = boot.layout;
+  const directories = [kernelParent, ...kernels.map((name) => join(kernelParent, name))];
+  return directories.flatMap((directory) =>
+    listNames(join(boot.path, directory))
+      .filter(isTemporaryName)
+      .map((name) => join(directory, name)),
+  );
+}
+
+/** What cannot be listed has none that could be removed. */
+function listNames(path: string): readonly string[] {
+  try {
+    return readdirSync(path);
+  } catch {
+    return [];
+  }
+}
+
 /** Reads every kernel directory through: slow, only for staging. */
-export function readKernelDirectories(bootPath: string): readonly KernelDirectory[] {
-  return listKernelDirectories(bootPath).map((name) => ({
+export function readKernelDirectories(boot: BootDirectory): readonly KernelDirectory[] {
+  return listKernelDirectories(boot).map((name) => ({
     name,
-    bootDigest: hashFiles(
-      ["vmlinuz", "initrd"].map((file) => join(bootPath, KERNEL_PARENT, name, file)),
-    ),
+    bootDigest: hashFiles(kernelPaths(boot, name)),
   }));
+}
+
+/** One of them for a check; without reading it the digest is null. */
+export function checkKernelDirectory(
+  boot: BootDirectory,
+  name: string,
+  metadataOnly: boolean,
+): KernelState {
+  const paths = kernelPaths(boot, name);
+  return {
+    isComplete: paths.every(isFile),
+    bootDigest: metadataOnly ? null : hashFiles(paths),
+  };
+}
+
+function kernelPaths(boot: BootDirectory, name: string): readonly string[] {
+  return ["vmlinuz", "initrd"].map((file) => join(kernelRoot(boot), name, file));
+}
+
+function isFile(path: string): boolean {
+  try {
+    return statSync(path).isFile();
+  } catch {
+    return false;
+  }
 }
 
 function hashFiles(paths: readonly string[]): string | null {
@@ -49,17 +113,12 @@ function hashFiles(paths: readonly string[]): string | null {
   const chunk = new Uint8Array(CHUNK_BYTES);
   try {
     for (const path of paths) {
-      const fd = openSync(path, "r");
-      try {
-        for (let n = readSync(fd, chunk); n > 0; n = readSync(fd, chunk)) {
-          hasher.update(chunk.subarray(0, n));
-        }
-      } finally {
-        closeSync(fd);
-      }
+      using fd = openRegularFile(null, path);
+      if (fd === null) return null;
+      for (let n = read(fd, chunk); n > 0; n = read(fd, chunk)) hasher.update(chunk.subarray(0, n));
     }
   } catch (error) {
-    if (isErrno(error, "ENOENT")) return null;
+    if (error instanceof SyscallError) return null;
     throw error;
   }
   return hasher.digest("hex");

@@ -36,6 +36,7 @@ const mount = (devMajor: number, devMinor: number, source = "/dev/x"): MountPoin
   devMinor,
   readOnly: false,
   superReadOnly: false,
+  superOptions: "rw",
 });
 
 beforeAll(() => {

@@ -19,6 +19,7 @@ test("fields, escapes, optional fields of any number", () => {
     devMinor: 2,
     readOnly: true,
     superReadOnly: false,
+    superOptions: "rw",
   });
   expect(findMount(mounts, "/")?.source).toBe("composefs:ab");
   expect(findMount(mounts, "/none")).toBeNull();

@@ -13,6 +13,8 @@ export interface MountPoint {
   readonly readOnly: boolean;
   /** The file system as a whole, whatever single mounts of it say. */
   readonly superReadOnly: boolean;
+  /** Its options as the kernel prints them: "rw,verity=require". */
+  readonly superOptions: string;
 }
 
 /** In mount order: of several mounts on one path, the last one is what a lookup sees. */
@@ -38,6 +40,7 @@ export function parseMountTable(text: string): MountPoint[] {
         devMinor: Number(numbers[2]),
         readOnly: options.split(",").includes("ro"),
         superReadOnly: superOptions.split(",").includes("ro"),
+        superOptions,
       };
     });
 }

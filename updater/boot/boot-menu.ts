@@ -1,0 +1,89 @@
+// The boot menu of a machine, live and staged, wherever its loader keeps it: a directory of entries, or
+// GRUB's user.cfg. Beside entries GRUB gets the same menu as a script, in the same directory, so that both
+// change with one exchange; a GRUB without `blscfg` sources it (docs/boot-loaders.md).
+
+import { join } from "node:path";
+import { describeError } from "../../shared/error.ts";
+import { parseEntry } from "../../shared/format/bls/entry.ts";
+import { ENTRY_EXTENSION, parseEntryName } from "../../shared/format/bls/entry-name.ts";
+import { formatMenuScript } from "../../shared/format/grub/menu-script.ts";
+import { type BootEntry, parseBootEntry } from "./boot-entry.ts";
+import type { BootDirectory, BootLayout } from "./boot-layout.ts";
+import {
+  type EntryDirectory,
+  LIVE_ENTRIES,
+  readEntryDirectory,
+  STAGED_ENTRIES,
+} from "./entry-directory.ts";
+import { GRUB_TRIES, readGrubTrial } from "./grub-counter.ts";
+import { arrangeMenu, readUserConfig, userConfigPath } from "./grub-user-config.ts";
+import { readUkiCmdline } from "./uki.ts";
+
+const MENU_SCRIPT = "bootc-menu.cfg";
+
+interface MenuFile {
+  readonly fileName: string;
+  readonly text: string;
+}
+
+/** The directory, or file, that is exchanged. */
+export function menuPath({ path, layout }: BootDirectory, which: "live" | "staged"): string {
+  return layout.userConfig === null
+    ? join(path, which === "live" ? LIVE_ENTRIES : STAGED_ENTRIES)
+    : userConfigPath(path, layout.userConfig, which);
+}
+
+/** Null when there is none; throws when it cannot be listed. */
+export function readMenu(boot: BootDirectory, which: "live" | "staged"): EntryDirectory | null {
+  const { layout } = boot;
+  const path = menuPath(boot, which);
+  const menu =
+    layout.userConfig === null ? readEntryDirectory(path, layout.loader) : readUserConfig(path);
+  if (menu === null) return null;
+  const problems = [...menu.problems];
+  const entries = menu.entries.map((entry) => {
+    try {
+      return { ...entry, cmdline: effectiveCmdline(entry, layout) };
+    } catch (error) {
+      problems.push(`What "${entry.fileName}" starts cannot be read: ${describeError(error)}`);
+      return entry;
+    }
+  });
+  return { ...menu, entries: which === "live" ? markGivenUp(boot, entries) : entries, problems };
+}
+
+/** As with systemd-boot, an entry without tries is the last one: GRUB's script passes over the first then. */
+function markGivenUp(boot: BootDirectory, entries: readonly BootEntry[]): readonly BootEntry[] {
+  if (boot.layout.counting !== "grubenv" || !readGrubTrial(boot).fallback) return entries;
+  const failed = entries.find(({ deploymentId }) => deploymentId !== null);
+  if (failed === undefined) return entries;
+  const name = { ...failed.name, counter: { left: 0, done: GRUB_TRIES } };
+  return [...entries.filter((entry) => entry !== failed), { ...failed, name }];
+}
+
+/** Arguments in the entry go before those in the unified kernel (UAPI.1, "options"). */
+function effectiveCmdline(entry: BootEntry, layout: BootLayout): string {
+  if (entry.cmdline !== "" || entry.deploymentId === null) return entry.cmdline;
+  return readUkiCmdline(entry, layout) ?? "";
+}
+
+/** What the menu's directory is to hold beside these entries: for GRUB the same as a script. */
+export function extraMenuFiles(
+  layout: BootLayout,
+  files: readonly MenuFile[],
+): readonly MenuFile[] {
+  if (layout.loader !== "grub" || layout.userConfig !== null) return [];
+  const entries = files
+    .filter(({ fileName }) => fileName.endsWith(ENTRY_EXTENSION))
+    .map(({ fileName, text }) => ({
+      id: parseEntryName(fileName)?.id ?? fileName,
+      entry: parseEntry(text, fileName),
+    }));
+  return [{ fileName: MENU_SCRIPT, text: formatMenuScript(entries) }];
+}
+
+/** Where the menu is one file: its text for these entries. */
+export function formatUserConfig(boot: BootDirectory, files: readonly MenuFile[]): string {
+  const menu = files.map(({ fileName, text }) => parseBootEntry(fileName, text));
+  return arrangeMenu(menuPath(boot, "live"), menu);
+}

@@ -1,0 +1,159 @@
+// Boot counting by GRUB: its script counts `boot_counter` in grubenv down as long as `boot_success` is not 1,
+// and starts the menu's second entry when it is used up (grub/bootc.cfg; greenboot's script means the same by
+// these names). Needs a script that counts and a grubenv that GRUB itself can write.
+//
+// The block is written in place and flushed: GRUB finds it by its disk blocks and replays no journal, so a
+// file that was replaced may not be there for it after a power cut (boot-counting-and-esp.md 2).
+
+import { existsSync, lstatSync, readdirSync, readFileSync, realpathSync } from "node:fs";
+import { join } from "node:path";
+import { describeError, StateError } from "../../shared/error.ts";
+import {
+  changeEnvironment,
+  ENVIRONMENT_BYTES,
+  type GrubEnvironment,
+  parseEnvironment,
+} from "../../shared/format/grub/environment.ts";
+import { O } from "../../shared/sys/constants.ts";
+import { fsync, openat, pwriteAll, readAll } from "../../shared/sys/file.ts";
+import { fstat, fstatfs } from "../../shared/sys/stat.ts";
+import type { BootDirectory } from "./boot-layout.ts";
+import type { System } from "./system.ts";
+
+/** How often a new deployment is tried. */
+export const GRUB_TRIES = 3;
+const SCRIPT_LIMIT_BYTES = 1 << 20;
+const DIRECTORIES = ["grub2", "grub"] as const;
+/** statfs(2): file systems whose files GRUB can write to. */
+const WRITABLE_TYPES: ReadonlySet<number> = new Set([0xef53, 0x4d44]);
+
+type GrubCounting =
+  | { readonly kind: "grubenv" }
+  /** `reason` is a clause; null when nothing on this machine asks for counting. */
+  | { readonly kind: "none"; readonly reason: string | null };
+
+/** Whether GRUB counts on this machine; `bootPath` has its directory. */
+export function readGrubCounting(system: System, bootPath: string): GrubCounting {
+  const directory = DIRECTORIES.map((name) => join(bootPath, name)).find((path) =>
+    existsSync(path),
+  );
+  if (directory === undefined || !hasCountingScript(directory))
+    return { kind: "none", reason: null };
+  try {
+    return checkEnvironmentFile(system, join(directory, "grubenv"));
+  } catch (error) {
+    return { kind: "none", reason: describeError(error) };
+  }
+}
+
+function hasCountingScript(directory: string): boolean {
+  return readdirSync(directory).some((name) => {
+    if (!name.endsWith(".cfg")) return false;
+    const stat = lstatSync(join(directory, name));
+    if (!stat.isFile() || stat.size > SCRIPT_LIMIT_BYTES) return false;
+    return readFileSync(join(directory, name), "latin1").includes("boot_counter");
+  });
+}
+
+function checkEnvironmentFile(system: System, path: string): GrubCounting {
+  using file = openat(null, path, O.RDONLY | O.NOFOLLOW);
+  const { devMajor, devMinor } = fstat(file);
+  if (!WRITABLE_TYPES.has(Number(fstatfs(file).type))) {
+    return { kind: "none", reason: `GRUB cannot write to the file system of "${path}"` };
+  }
+  const device = join(system.sysfs, "dev/block", `${devMajor}:${devMinor}`);
+  if (existsSync(device) && isStacked(realpathSync(device))) {
+    return {
+      kind: "none",
+      reason: `GRUB cannot write to "${path}" on LVM, RAID or an encrypted disk`,
+    };
+  }
+  parseEnvironment(readAll(file, ENVIRONMENT_BYTES));
+  return { kind: "grubenv" };
+}
+
+function isStacked(device: string): boolean {
+  const slaves = join(device, "slaves");
+  return existsSync(slaves) && readdirSync(slaves).length > 0;
+}
+
+export interface GrubTrial {
+  /** Starts left; null when nothing is counted. */
+  readonly left: number | null;
+  /** The last start was good. */
+  readonly success: boolean;
+  /** The tries were used up, so the second entry was started. */
+  readonly fallback: boolean;
+}
+
+/** StateError when there is no environment block, FormatError when it is none. */
+export function readGrubTrial(boot: BootDirectory): GrubTrial {
+  using file = openat(null, environmentPath(boot), O.RDONLY | O.NOFOLLOW);
+  return interpretTrial(parseEnvironment(readAll(file, ENVIRONMENT_BYTES)));
+}
+
+/** greenboot's script says -1 where ours says boot_fallback=1. */
+export function interpretTrial(variables: GrubEnvironment): GrubTrial {
+  const counter = /^-?[0-9]{1,9}$/.exec(variables.get("boot_counter") ?? "")?.[0];
+  const left = counter === undefined ? null : Number(counter);
+  const success = variables.get("boot_success") === "1";
+  return {
+    left: left === null ? null : Math.max(left, 0),
+    success,
+    fallback: !success && (left === -1 || variables.get("boot_fallback") === "1"),
+  };
+}
+
+/**
+ * Before the new deployment becomes the first one: counting starts with the next boot. `fallback` is the id of
+ * the entry to start when no try is left; by its id, because the menu's order changes before this block does.
+ */
+export function startGrubTrial(
+  boot: BootDirectory,
+  fallback: string | null,
+  tries = GRUB_TRIES,
+): void {
+  changeVariables(boot, {
+    boot_counter: `${tries}`,
+    boot_success: "0",
+    boot_fallback: null,
+    // Entries of user.cfg have no ids.
+    bootc_fallback: boot.layout.userConfig === null ? fallback : null,
+  });
+}
+
+/** The menu's first entry is a good one, and is what boots. */
+export function blessGrubTrial(boot: BootDirectory): void {
+  changeVariables(boot, {
+    boot_success: "1",
+    boot_counter: null,
+    boot_fallback: null,
+    bootc_fallback: null,
+  });
+}
+
+function changeVariables(
+  boot: BootDirectory,
+  changes: Readonly<Record<string, string | null>>,
+): void {
+  using file = openat(null, environmentPath(boot), O.RDWR | O.NOFOLLOW);
+  const before = readAll(file, ENVIRONMENT_BYTES);
+  const after = changeEnvironment(before, changes);
+  if (Buffer.compare(before, after) === 0) return;
+  pwriteAll(file, after, 0);
+  fsync(file);
+}
+
+function environmentPath({ path }: BootDirectory): string {
+  const found = DIRECTORIES.map((name) => join(path, name, "grubenv")).find((each) =>
+    existsSync(each),
+  );
+  if (found !== undefined) return found;
+  throw new StateError(
+    "missing",
+    `There is no "grubenv" in "${path}": create it with grub-editenv`,
+    {
+      path,
+    },
+  );
+}
