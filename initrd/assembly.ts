@@ -23,9 +23,9 @@ export class Assembly implements Disposable {
   readonly #scratch: string | null;
   readonly #held: Fd[] = [];
 
-  /** `run` is where the scratch directory goes when the kernel needs one. */
-  constructor(detachedTrees: boolean, run: string) {
-    this.#scratch = detachedTrees ? null : `${run}/prepare-root`;
+  /** `run` is where the scratch directory `name` goes when the kernel needs one. */
+  constructor(detachedTrees: boolean, run: string, name = "prepare-root") {
+    this.#scratch = detachedTrees ? null : `${run}/${name}`;
     if (this.#scratch === null) return;
     mkdiratIfMissing(null, this.#scratch, 0o700);
     mount("prepare-root", this.#scratch, "tmpfs", MS.NOSUID | MS.NODEV, "mode=0700");

@@ -8,23 +8,29 @@ import { Fd } from "../shared/sys/fd.ts";
 import { writeAll } from "../shared/sys/file.ts";
 import { fstatatIfExists } from "../shared/sys/stat.ts";
 import { runAsInit } from "./init.ts";
-import { DEFAULT_OPTIONS, HELP, parseOptions } from "./options.ts";
+import { DEFAULT_OPTIONS, HELP, type Options, parseOptions } from "./options.ts";
 import { OSTREE_HELP, parseOstreeArguments } from "./ostree/arguments.ts";
 import { prepareOstreeRoot } from "./ostree/prepare.ts";
 import { runAsOstreeInit } from "./ostree/static-init.ts";
 import { prepareRoot, readCmdline } from "./prepare-root.ts";
+import { recordRefusal } from "./refusal-record.ts";
 import { announce, say } from "./report.ts";
 
 /** Runs prepare-root; `argv` without the program's name. Returns the exit code, 0, 1 or 2 (usage). */
 export function runPrepareRoot(argv: readonly string[]): number {
   // Init gets the words of the kernel's command line that the kernel does not know: not our options.
   if (process.pid === 1) return runAsInit(argv);
-  return runFront((early) => {
-    const options = parseOptions(argv);
+  let options: Options | null = null;
+  const work = (early: boolean) => {
+    options = parseOptions(argv);
     if (options === null) return HELP;
     requireRoot();
     announce(prepareRoot(options, { early }), options.run, early);
     return null;
+  };
+  return runFront(work, (error, text) => {
+    const { sysroot, cmdline } = options ?? DEFAULT_OPTIONS;
+    recordRefusal(sysroot, cmdline, error, text);
   });
 }
 
@@ -43,8 +49,14 @@ export function runOstreePrepareRoot(argv: readonly string[]): number {
   return Math.min(code, 1);
 }
 
-/** `work` returns a text for standard output, if any, and gets whether this is an initramfs. */
-function runFront(work: (early: boolean) => string | null): number {
+/**
+ * `work` returns a text for standard output, if any, and gets whether this is an initramfs, where `record` hears
+ * of a refusal after it was said.
+ */
+function runFront(
+  work: (early: boolean) => string | null,
+  record?: (error: unknown, text: string) => void,
+): number {
   let early = false;
   try {
     early = fstatatIfExists(null, "/etc/initrd-release") !== null;
@@ -52,7 +64,9 @@ function runFront(work: (early: boolean) => string | null): number {
     if (text !== null) writeAll(new Fd(1), Buffer.from(text));
     return 0;
   } catch (error) {
-    say("crit", `refused: ${describeError(error)}`, early);
+    const text = describeError(error);
+    say("crit", `refused: ${text}`, early);
+    if (early) record?.(error, text);
     return error instanceof UsageError ? 2 : 1;
   }
 }

@@ -3,11 +3,12 @@
 // Everything here is synchronous: mounts and namespaces belong to this one thread.
 
 import { describeError, isErrno, StateError, UsageError } from "../shared/error.ts";
-import { MS, O } from "../shared/sys/constants.ts";
+import { MOUNT_ATTR, MS, O } from "../shared/sys/constants.ts";
 import type { Fd } from "../shared/sys/fd.ts";
 import { openat, openatIfExists, readAll } from "../shared/sys/file.ts";
-import { mount } from "../shared/sys/mount.ts";
+import { mount, mountSetattr, openTree } from "../shared/sys/mount.ts";
 import { fstat, fstatatIfExists, fstatfs } from "../shared/sys/stat.ts";
+import { Assembly } from "./assembly.ts";
 import { parseBootParameters } from "./boot-parameters.ts";
 import { readFirstProgram } from "./first-program.ts";
 import { type KernelFeatures, probeKernel } from "./kernel-features.ts";
@@ -57,14 +58,14 @@ export function prepareRoot(options: Options, surroundings: Surroundings): Outco
   const checked = performance.now();
   const plan = planMounts(image.karg.digest, settings, parameters.volatile);
   checkStateDir(sysroot, plan);
-  const warnings = plan.needsWritableState ? makeWritable(sysroot, options.sysroot) : [];
-  stopPropagation(sysroot, options.sysroot);
+  const features = (surroundings.probe ?? probeKernel)();
+  using disk = openDisk(sysroot, options, features);
+  const warnings = plan.needsWritableState ? makeWritable(disk, options) : [];
   const base: RootBase =
     options.rootFs === null
       ? { kind: "image", image }
       : { kind: "directory", path: options.rootFs };
-  const features = (surroundings.probe ?? probeKernel)();
-  using mounted = mountRoot(base, plan, sysroot, features, options.run);
+  using mounted = mountRoot(base, plan, disk.fd, features, options.run);
   const assembled = performance.now();
   readFirstProgram(mounted.root, parameters.init, !surroundings.early);
   if (surroundings.early) linkVolatileRoot(sysroot, options.sysroot, options.run);
@@ -129,9 +130,37 @@ function withoutKarg(sysroot: Fd): Outcome {
   return { id: null, text, warnings: [] };
 }
 
+/** The mount of the root disk that the new root's own are copied from. */
+interface Disk extends Disposable {
+  readonly fd: Fd;
+}
+
+/**
+ * Without a target the mount is ours, and what is mounted goes over it. With one the system runs from
+ * it, read-only and shared, and must not notice: then it is a copy, which is gone at the end.
+ */
+function openDisk(
+  sysroot: Fd,
+  { run, sysroot: path, target }: Options,
+  features: KernelFeatures,
+): Disk {
+  if (target === null) {
+    stopPropagation(sysroot, path);
+    return { fd: sysroot, [Symbol.dispose]: () => {} };
+  }
+  using stack = new DisposableStack();
+  const place = stack.use(new Assembly(features.detachedTrees, run, "prepare-root-disk"));
+  const copy = openTree(sysroot, "", { clone: true });
+  const fd = place.hold(copy);
+  mountSetattr(fd, { clear: MOUNT_ATTR.RDONLY, propagation: MS.PRIVATE });
+  const resources = stack.move();
+  return { fd, [Symbol.dispose]: () => resources.dispose() };
+}
+
 /** With "ro" on the command line the whole file system is read-only, and /etc and /var would stay so. */
-function makeWritable(sysroot: Fd, path: string): string[] {
-  if (!fstatfs(sysroot).readOnly) return [];
+function makeWritable({ fd }: Disk, { sysroot: path, target }: Options): string[] {
+  if (!fstatfs(fd).readOnly) return [];
+  if (target !== null) return ["the root disk is read-only, and so are /etc and /var"];
   try {
     mount(null, path, null, MS.REMOUNT, null);
     return [];

@@ -1,16 +1,25 @@
 // What may be removed (bootc.md 4.17), the thinking part. Pure.
 //
-// Rooted in what the boot loader can boot: live and staged entries, and the booted image. Kernel
-// directories live by the name entries use, states and repository tags by the deployment.
+// Rooted in what the boot loader can boot: live entries, the staged ones as long as a shutdown may apply
+// them, the running image, and pins. Kernel directories live by the name entries use, states and tags by
+// the deployment. Where something that decides could not be read, nothing is concluded from it: then every
+// deployment and kernel stays, `kept` says why, and only what is nobody's in any case goes.
 
-import { StateError } from "../../shared/error.ts";
+import { artefactOwner } from "../boot/artefact-name.ts";
+import type { BootEntry } from "../boot/boot-entry.ts";
 import { deploymentTag } from "../image/boot-image.ts";
 import { isDeploymentTag } from "./image-tag.ts";
-import { referencedDeployments, type World } from "./world.ts";
+import type { World } from "./world.ts";
 
 export interface CleanupPlan {
   /** Names of kernel directories no entry boots from. */
   readonly kernels: readonly string[];
+  /** Names in `EFI/Linux/bootc` of unified kernels no entry boots, with their addons. */
+  readonly ukis: readonly string[];
+  /** Below the boot directory: files of writers that died. */
+  readonly strays: readonly string[];
+  /** Staged entries that nothing will apply: of a shutdown that failed, or a download that was not applied. */
+  readonly stagedEntries: boolean;
   /** Deployment ids whose state goes. */
   readonly states: readonly string[];
   /** Names in `state/deploy` left by interrupted work. */
@@ -19,50 +28,146 @@ export interface CleanupPlan {
   readonly stagedFile: boolean;
   /** Repository tags, decoded. */
   readonly tags: readonly string[];
-  /** What the repository's garbage collection must keep beside the tags. */
+  /** What the repository's garbage collection must keep beside the other tags. */
   readonly roots: readonly string[];
+  /** Why deployments or tags stay that may not be needed; one sentence each. */
+  readonly kept: readonly string[];
 }
 
 export interface CleanupScope {
   /** Decoded tags of the repository. */
   readonly tags: readonly string[];
+  /** The tags of images whose manifest the origin does not name, by deployment id. */
+  readonly tagsById?: ReadonlyMap<string, readonly string[]>;
   /** Only kernels: at shutdown there is no time for more. */
   readonly kernelsOnly: boolean;
 }
 
-/** StateError("conflict") when the running deployment would be touched: something is badly wrong. */
+const REPAIR = '"bootc internals fsck --repair" mends it';
+
+/** Always leaves what runs, is staged or pinned, and what may be. */
 export function planCleanup(world: World, scope: CleanupScope): CleanupPlan {
-  const entries = [...world.live, ...(world.staged ?? [])];
+  const isStale = !scope.kernelsOnly && hasStaleEntries(world);
+  const entries = [...world.live, ...(isStale ? [] : (world.staged ?? []))];
+  const needed = neededDeployments(world, entries);
+  const lost = without(needed, entries);
+  const doubt = findDoubt(world);
+  const kernelDoubt = doubt ?? findKernelDoubt(world, lost);
   const artefacts = new Set(entries.map((entry) => entry.artefact));
-  const referenced = referencedDeployments(world);
-  const kernels = world.kernels.filter((name) => !artefacts.has(name));
-  const bootedEntry = entries.some((entry) => entry.deploymentId === world.booted?.id);
-  if (world.booted !== null && !bootedEntry) {
-    throw new StateError(
-      "conflict",
-      `Nothing is cleaned up: the running deployment ${world.booted.id} has no boot entry`,
-      { id: world.booted.id },
-    );
-  }
+  const isUnused = (name: string) =>
+    kernelDoubt === null && !artefacts.has(name) && !lost.has(artefactOwner(name) ?? "");
+  const kernels = world.kernels.filter(isUnused);
+  const ukis = world.ukis.filter((name) => isUnused(name.replace(/\.efi(\.extra\.d)?$/, "")));
+  const ofKernels = { kernels, ukis, strays: world.strays };
+  const kept = [...new Set([doubt, kernelDoubt])].filter((reason) => reason !== null);
   if (scope.kernelsOnly) {
-    return { kernels, states: [], leftovers: [], stagedFile: false, tags: [], roots: [] };
+    return { ...NOTHING, ...ofKernels, kept };
   }
-  const states = world.states.filter((state) => !referenced.has(state.id));
-  const liveTags = new Set(
-    world.states
-      .filter((state) => referenced.has(state.id))
-      .map((state) => deploymentTag(state.origin?.manifestDigest ?? "")),
+  const states = doubt === null ? world.states.filter((state) => !needed.has(state.id)) : [];
+  const gone = new Set(states.map((state) => state.id));
+  const roots = new Set([...needed, ...world.states.map((state) => state.id)]);
+  const tags = planTags(
+    world,
+    scope,
+    [...roots].filter((id) => !gone.has(id)),
   );
-  // Without its origin a deployment's tag is unknown, so no tag may go.
-  const tagsKnown = [...referenced].every((id) =>
-    world.states.some((state) => state.id === id && state.origin?.manifestDigest),
-  );
+  const stagedId = world.stagedFile?.id;
   return {
-    kernels,
-    states: states.map((state) => state.id),
+    ...ofKernels,
+    stagedEntries: isStale && doubt === null,
+    states: [...gone],
     leftovers: world.leftovers,
-    stagedFile: states.some((state) => state.id === world.stagedFile?.id),
-    tags: tagsKnown ? scope.tags.filter((tag) => isDeploymentTag(tag) && !liveTags.has(tag)) : [],
-    roots: [...referenced].sort(),
+    stagedFile: doubt === null && stagedId !== undefined && !needed.has(stagedId),
+    tags: tags.removable,
+    roots: [...roots].filter((id) => !gone.has(id)).sort(),
+    kept: [...kept, ...tags.kept],
+  };
+}
+
+const NOTHING: CleanupPlan = {
+  kernels: [],
+  ukis: [],
+  strays: [],
+  stagedEntries: false,
+  states: [],
+  leftovers: [],
+  stagedFile: false,
+  tags: [],
+  roots: [],
+  kept: [],
+};
+
+/** Without its file, which a restart takes away, staged entries are never applied; nor without what it names. */
+function hasStaleEntries({ staged, stagedFile, live, brokenStaged, unread }: World): boolean {
+  if (staged === null || unread.includes("staged-file")) return false;
+  if (stagedFile === null) return true;
+  const isThere = [...staged, ...live].some(({ deploymentId }) => deploymentId === stagedFile.id);
+  return !isThere && !brokenStaged.some(({ isOurs }) => isOurs);
+}
+
+function neededDeployments(world: World, entries: readonly BootEntry[]): ReadonlySet<string> {
+  const ids = entries.map((entry) => entry.deploymentId).filter((id) => id !== null);
+  return new Set([...ids, ...world.pins, ...(world.booted === null ? [] : [world.booted.id])]);
+}
+
+/** Why nothing may be concluded from the absence of an entry; null when something may. */
+function findDoubt(world: World): string | null {
+  const { booted, live } = world;
+  if (world.unread.includes("live") || world.unread.includes("staged")) {
+    return "All deployments and kernels stay: the boot entries cannot be read";
+  }
+  const isUsed = world.stagedFile !== null || world.unread.includes("staged-file");
+  const broken = [...world.brokenLive, ...(isUsed ? world.brokenStaged : [])];
+  const ours = broken.find((entry) => entry.isOurs);
+  if (ours !== undefined) {
+    return `All deployments and kernels stay: boot entry "${ours.fileName}" cannot be understood; ${REPAIR}`;
+  }
+  // The entries of another disk or partition would look like this as well.
+  if (booted === null ? live.length > 0 : live.some((e) => e.deploymentId === booted.id)) {
+    return null;
+  }
+  return booted === null
+    ? "All deployments and kernels stay: there are no boot entries"
+    : `All deployments and kernels stay: the running deployment ${booted.id.slice(0, 12)} has no boot entry; ${REPAIR}`;
+}
+
+/** Deployments that stay without an entry that names their kernel. */
+function without(needed: ReadonlySet<string>, entries: readonly BootEntry[]): ReadonlySet<string> {
+  const found = new Set(entries.map((entry) => entry.deploymentId));
+  return new Set([...needed].filter((id) => !found.has(id)));
+}
+
+/** A pin whose entry is lost starts the kernel with its name, else it may be any. */
+function findKernelDoubt(world: World, lost: ReadonlySet<string>): string | null {
+  const named = new Set(world.kernels.map(artefactOwner));
+  const unclear = [...lost].find((id) => world.pins.has(id) && !named.has(id));
+  return unclear === undefined
+    ? null
+    : `All kernels stay: the pinned deployment ${unclear.slice(0, 12)} has no boot entry; ${REPAIR}`;
+}
+
+/** Tags of deployments that are gone; none when one that stays cannot be told from them. */
+function planTags(
+  world: World,
+  scope: CleanupScope,
+  staying: readonly string[],
+): { readonly removable: readonly string[]; readonly kept: readonly string[] } {
+  const ours = scope.tags.filter(isDeploymentTag);
+  const live = new Set<string>();
+  const unknown = staying.filter((id) => {
+    const state = world.states.find((candidate) => candidate.id === id);
+    const digest = state?.origin?.manifestDigest ?? null;
+    if (digest !== null) live.add(deploymentTag(digest));
+    const byImage = scope.tagsById?.get(id) ?? [];
+    for (const tag of byImage) live.add(tag);
+    const isCertain = digest !== null && state?.digestUncertain !== true;
+    return !isCertain && byImage.length === 0;
+  });
+  const removable = ours.filter((tag) => !live.has(tag));
+  if (unknown.length === 0 || removable.length === 0) return { removable, kept: [] };
+  const names = unknown.map((id) => id.slice(0, 12)).join(", ");
+  return {
+    removable: [],
+    kept: [`All images stay: nobody knows which one deployment ${names} is from; ${REPAIR}`],
   };
 }

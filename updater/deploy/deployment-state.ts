@@ -7,10 +7,11 @@ import type { Repository } from "../../shared/store/repository.ts";
 import { RENAME } from "../../shared/sys/constants.ts";
 import { mkdiratIfMissing, openDirectory, removeTree } from "../../shared/sys/directory.ts";
 import { fsync, syncfs } from "../../shared/sys/file.ts";
+import { removeFrozenTree } from "../../shared/sys/frozen-tree.ts";
 import { renameat2, symlinkat } from "../../shared/sys/link.ts";
 import { writeFileAtomic } from "../../shared/txn/atomic.ts";
 import { explainNoSpace } from "../../shared/txn/no-space.ts";
-import { policyRecordName, statePaths, VAR_DIRECTORY } from "./state-directory.ts";
+import { etcRulesName, policyRecordName, statePaths, VAR_DIRECTORY } from "./state-directory.ts";
 import { extractTree } from "./tree-extraction.ts";
 
 /** systemd's time stamp; without it ConditionNeedsUpdate=/etc fires at the next boot. */
@@ -26,6 +27,8 @@ export interface NewState {
   readonly origin: string;
   /** Text of the record of how the image was accepted. */
   readonly policy: string;
+  /** Text of the record of the rules for /etc, where there are any. */
+  readonly etcRules: string | null;
 }
 
 /**
@@ -45,7 +48,7 @@ function writeStateFiles(repo: Repository, physicalRoot: string, state: NewState
   makeDirectories(paths.deploy);
   makeDirectories(join(physicalRoot, VAR_DIRECTORY, ".."));
   writeVar(repo, physicalRoot, state.var);
-  removeTree(null, paths.partial);
+  removeFrozenTree(null, paths.partial);
   makeDirectories(paths.partial);
   extractTree(repo, state.etc, join(paths.partial, "etc"));
   removeTree(null, join(paths.partial, "etc", UPDATE_STAMP));
@@ -53,8 +56,11 @@ function writeStateFiles(repo: Repository, physicalRoot: string, state: NewState
   using partial = openDirectory(null, paths.partial);
   writeFileAtomic(partial, `${state.id}.origin`, Buffer.from(state.origin), { mode: 0o644 });
   writeFileAtomic(partial, policyRecordName(state.id), Buffer.from(state.policy), { mode: 0o644 });
+  if (state.etcRules !== null) {
+    writeFileAtomic(partial, etcRulesName(state.id), Buffer.from(state.etcRules), { mode: 0o644 });
+  }
   syncfs(partial);
-  removeTree(null, paths.directory);
+  removeFrozenTree(null, paths.directory);
   renameat2(null, paths.partial, null, paths.directory);
   syncDirectory(paths.deploy);
 }

@@ -3,73 +3,132 @@
 
 import { dirname, join } from "node:path";
 import type { Step, Transaction } from "../../shared/txn/plan.ts";
-import { LIVE_ENTRIES, STAGED_ENTRIES } from "../boot/entry-directory.ts";
+import type { BootDirectory } from "../boot/boot-layout.ts";
+import { extraMenuFiles, formatUserConfig, menuPath } from "../boot/boot-menu.ts";
 import type { System } from "../boot/system.ts";
+import { newTrialSteps, trialSteps } from "./boot-record.ts";
 import { stagedFilePath } from "./state-directory.ts";
 
 export interface EntryFile {
   readonly fileName: string;
   readonly text: string;
+  /** Instead of the text: of a file that is no entry we understand. */
+  readonly bytes?: Uint8Array;
 }
 
-/** Makes the staged directory the live one; nothing is staged afterwards. */
-export function exchangeStaged(system: System, bootPath: string): Transaction {
-  const { prepare, commit } = dropStaged(system, bootPath);
+/**
+ * Makes the staged directory, brought to `entries`, the live one; nothing is staged afterwards. `present`:
+ * names of the files it has. What is new in it is written before anything goes.
+ */
+export function exchangeStaged(
+  system: System,
+  boot: BootDirectory,
+  entries: readonly EntryFile[],
+  present: readonly string[],
+): Transaction {
+  // GRUB's names say nothing about trials, and what is staged is always one.
+  const beginTrial = boot.layout.counting === "grubenv" ? newTrialSteps : trialSteps;
+  return {
+    ...exchangeAsIs(system, boot),
+    prepare: [
+      ...beginTrial(system.physicalRoot, entries),
+      ...(boot.layout.userConfig === null ? renewSteps(boot, entries, present) : []),
+    ],
+  };
+}
+
+function renewSteps(
+  boot: BootDirectory,
+  entries: readonly EntryFile[],
+  present: readonly string[],
+): Step[] {
+  const staged = menuPath(boot, "staged");
+  const wanted = new Set(entries.map(({ fileName }) => fileName));
+  return [
+    ...writeSteps(boot, entries),
+    ...present
+      .filter((name) => !wanted.has(name))
+      .map((name): Step => ({ kind: "remove", path: join(staged, name) })),
+    { kind: "sync", path: staged },
+  ];
+}
+
+function exchangeAsIs(system: System, boot: BootDirectory): Transaction {
+  const { prepare, commit, cleanup } = dropStaged(system, boot);
   return {
     prepare: [],
     commit: {
       kind: "exchange",
-      a: join(bootPath, STAGED_ENTRIES),
-      b: join(bootPath, LIVE_ENTRIES),
+      a: menuPath(boot, "staged"),
+      b: menuPath(boot, "live"),
     },
-    cleanup: [...prepare, commit],
+    cleanup: [...prepare, commit, ...cleanup],
   };
 }
 
 /** Makes these files the live entries; whatever was staged is dropped first. */
 export function replaceEntries(
   system: System,
-  bootPath: string,
+  boot: BootDirectory,
   entries: readonly EntryFile[],
 ): Transaction {
   return {
-    ...exchangeStaged(system, bootPath),
+    ...exchangeAsIs(system, boot),
     prepare: [
+      ...trialSteps(system.physicalRoot, entries),
       { kind: "remove", path: stagedFilePath(system) },
-      ...writeEntriesSteps(bootPath, entries),
+      ...writeEntriesSteps(boot, entries),
     ],
   };
 }
 
-/** Forgets what is staged, or what an exchange that was interrupted left behind. */
-export function dropStaged(system: System, bootPath: string): Transaction {
-  const staged = join(bootPath, STAGED_ENTRIES);
+/**
+ * Forgets what is staged, or what an exchange that was interrupted left behind. The file that says so goes
+ * first: what is left of the entries without it is nobody's, and the next cleanup takes it.
+ */
+export function dropStaged(system: System, boot: BootDirectory): Transaction {
+  const staged = menuPath(boot, "staged");
   return {
-    prepare: [
-      { kind: "remove", path: staged },
-      { kind: "sync", path: dirname(staged) },
-    ],
-    commit: { kind: "remove", path: stagedFilePath(system) },
-    cleanup: [],
+    prepare: [{ kind: "remove", path: stagedFilePath(system) }],
+    commit: { kind: "remove", path: staged },
+    cleanup: [{ kind: "sync", path: dirname(staged) }],
   };
 }
 
-/** Steps that make `loader/entries.staged` hold exactly these files, on the disk. */
-export function writeEntriesSteps(bootPath: string, entries: readonly EntryFile[]): Step[] {
-  const staged = join(bootPath, STAGED_ENTRIES);
+/** Steps that make the staged menu hold exactly these entries, on the disk. */
+export function writeEntriesSteps(boot: BootDirectory, entries: readonly EntryFile[]): Step[] {
+  const staged = menuPath(boot, "staged");
+  const parent = dirname(staged);
+  if (boot.layout.userConfig !== null) {
+    const bytes = Buffer.from(formatUserConfig(boot, entries.filter(isEntry)));
+    return [
+      { kind: "write", path: staged, bytes, mode: 0o644 },
+      { kind: "sync", path: parent },
+    ];
+  }
   return [
     { kind: "remove", path: staged },
-    { kind: "mkdir", path: dirname(staged), mode: 0o755 },
+    { kind: "mkdir", path: parent, mode: 0o755 },
     { kind: "mkdir", path: staged, mode: 0o755 },
-    ...entries.map(
-      ({ fileName, text }): Step => ({
-        kind: "write",
-        path: join(staged, fileName),
-        bytes: Buffer.from(text),
-        mode: 0o644,
-      }),
-    ),
+    ...writeSteps(boot, entries),
     { kind: "sync", path: staged },
-    { kind: "sync", path: dirname(staged) },
+    { kind: "sync", path: parent },
   ];
+}
+
+function writeSteps(boot: BootDirectory, entries: readonly EntryFile[]): Step[] {
+  const files: readonly EntryFile[] = [
+    ...entries,
+    ...extraMenuFiles(boot.layout, entries.filter(isEntry)),
+  ];
+  return files.map(({ fileName, text, bytes = Buffer.from(text) }) => ({
+    kind: "write",
+    path: join(menuPath(boot, "staged"), fileName),
+    bytes,
+    mode: 0o644,
+  }));
+}
+
+function isEntry({ bytes }: EntryFile): boolean {
+  return bytes === undefined;
 }

@@ -13,8 +13,15 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(root, { recursive: true }));
 
-function system(cmdline: string, source: string): System {
-  const mount = { fileSystem: "x", devMajor: 0, devMinor: 1, readOnly: true, superReadOnly: true };
+function system(cmdline: string, source: string, superOptions = "ro"): System {
+  const mount = {
+    fileSystem: "overlay",
+    devMajor: 0,
+    devMinor: 1,
+    readOnly: true,
+    superReadOnly: true,
+    superOptions,
+  };
   return {
     root,
     physicalRoot: join(root, "sysroot"),
@@ -31,10 +38,17 @@ test.each([
   [`composefs=${a}`, `composefs:${a}`, { id: a, verityOptional: false }],
   [`root=x composefs=?${a}`, `composefs:${a}`, { id: a, verityOptional: true }],
   [`composefs=${a}`, `transient:composefs=${a}`, { id: a, verityOptional: false }],
-  // After a soft reboot: the mount decides.
+  // After a soft reboot: the mount decides, also about fs-verity.
   [`composefs=?${a}`, `composefs:${b}`, { id: b, verityOptional: true }],
-])("%s on %s", (cmdline, source, booted) => {
-  expect(detectEnvironment(system(cmdline, source), {})).toEqual({ kind: "composefs", booted });
+  [`composefs=?${a}`, `composefs:${b}`, { id: b, verityOptional: false }, "ro,verity=require"],
+  [`composefs=${a}`, `composefs:${b}`, { id: b, verityOptional: true }, "ro,metacopy=on"],
+  [`composefs=${a}`, `composefs:${b}`, { id: b, verityOptional: false }, "ro,verity=require"],
+  // A layer in memory hides how the image below was mounted.
+  [`composefs=${a}`, `transient:composefs=${b}`, { id: b, verityOptional: false }],
+  [`composefs=?${a}`, `transient:composefs=${b}`, { id: b, verityOptional: true }],
+])("%s on %s", (cmdline, source, booted, superOptions?: string) => {
+  const found = detectEnvironment(system(cmdline, source, superOptions), {});
+  expect(found).toEqual({ kind: "composefs", booted });
 });
 
 test("an image on the command line, but another root", () => {

@@ -62,7 +62,13 @@ describe("mergeEtc on directories", () => {
     ...{ keep: "2", edit: "local", "d/": "", "d/x": "2", "d/y": "mine", "d/z": "new" },
     ...{ more: "| @600", l: "-> /etc/keep" },
   };
-  const diff = { added: ["d/y", "more"], modified: ["edit"], removed: ["gone"], conflicts: [] };
+  const diff = {
+    added: ["d/y", "more"],
+    modified: ["edit"],
+    removed: ["gone"],
+    dropped: [],
+    conflicts: [],
+  };
 
   test("writes the merged tree, says what changed, leaves the inputs alone", () => {
     const { p, c, n, out } = makeDirectories(pristine, current, next);

@@ -19,8 +19,10 @@ import { openDirectory, removeTree } from "../../shared/sys/directory.ts";
 import type { Fd } from "../../shared/sys/fd.ts";
 import { ftruncate, syncfs, writeAll } from "../../shared/sys/file.ts";
 import { explainNoSpace } from "../../shared/txn/no-space.ts";
+import { makeUpperTree, UPPER } from "./etc-overlay.ts";
 import { computeEtcDiff, type EtcDiff, planEtcMerge } from "./etc-plan.ts";
-import { openBeneath, openEtc, readEtcTree } from "./etc-read.ts";
+import type { EtcRule } from "./etc-policy.ts";
+import { copySteadily, openBeneath, openEtc, readEtcTree } from "./etc-read.ts";
 import { type ContentWriter, writeTree } from "./etc-write.ts";
 
 /** Where an /etc is: a directory's path, or the /etc node of an image in a repository. */
@@ -35,10 +37,21 @@ interface OpenEtc extends Disposable {
 const ATTEMPTS = 5;
 
 /** Local changes and conflicts; reads everything, writes nothing. */
-export function diffEtc(pristine: EtcSource, current: EtcSource, next: EtcSource): EtcDiff {
-  return withSources([pristine, current, next], (p, c, n) =>
-    computeEtcDiff(p.tree, c.tree, n.tree),
-  );
+export function diffEtc(
+  pristine: EtcSource,
+  current: EtcSource,
+  next: EtcSource,
+  rules: readonly EtcRule[] = [],
+): EtcDiff {
+  return withEtcTrees([pristine, current, next], (p, c, n) => computeEtcDiff(p, c, n, rules));
+}
+
+/** What `work` makes of the three trees, which are read again when /etc changes meanwhile. */
+export function withEtcTrees<T>(
+  sources: Sources,
+  work: (pristine: DirectoryNode, current: DirectoryNode, next: DirectoryNode) => T,
+): T {
+  return withSources(sources, (p, c, n) => work(p.tree, c.tree, n.tree));
 }
 
 /** StateError("conflict") that names every path that cannot be merged, and why. */
@@ -47,9 +60,15 @@ export function requireMergeable(diff: EtcDiff): void {
   const reasons = diff.conflicts.map((each) => each.reason).join("; ");
   throw new StateError(
     "conflict",
-    `Merge conflicts found in etc (${reasons}); restore the image's version of these paths or move them away`,
+    `Merge conflicts found in etc (${reasons}); take the image's version with "bootc etc reset", move them away, or decide in /etc/bootc/etc-merge.toml`,
     { path: diff.conflicts.map((each) => fromByteString(each.path)).join(" ") },
   );
+}
+
+export interface MergeOptions {
+  readonly rules?: readonly EtcRule[];
+  /** Also make the directory `upper` in it, for an image whose /etc is an overlay. */
+  readonly forOverlay?: boolean;
 }
 
 /**
@@ -62,15 +81,20 @@ export function mergeEtc(
   current: EtcSource,
   next: EtcSource,
   outputDir: string,
+  { rules = [], forOverlay = false }: MergeOptions = {},
 ): EtcDiff {
   try {
     return withSources([pristine, current, next], (p, c, n) => {
-      const { diff, root, local } = planEtcMerge(p.tree, c.tree, n.tree);
+      const { diff, root, local } = planEtcMerge(p.tree, c.tree, n.tree, rules);
       requireMergeable(diff);
       removeTree(null, outputDir);
-      writeTree(root, null, outputDir, (file, path, output) =>
-        (local.has(file) ? c : n).writeContent(file, path, output),
-      );
+      const upper = forOverlay ? makeUpperTree(n.tree, root) : null;
+      const tree = upper === null ? root : withEntry(root, UPPER, upper.tree);
+      writeTree(tree, null, outputDir, (file, path, output) => {
+        const original = upper?.copies.get(file) ?? file;
+        const place = original === file ? path : path.slice(UPPER.length + 1);
+        (local.has(original) ? c : n).writeContent(original as FileNode, place, output);
+      });
       using output = openDirectory(null, outputDir);
       syncfs(output);
       return diff;
@@ -79,6 +103,10 @@ export function mergeEtc(
     removeQuietly(outputDir);
     throw explainNoSpace(error, `merged /etc "${outputDir}"`);
   }
+}
+
+function withEntry(directory: DirectoryNode, name: string, node: DirectoryNode): DirectoryNode {
+  return { ...directory, entries: new Map([...directory.entries, [name, node]]) };
 }
 
 /** After a failure, whose error matters more; what stays is replaced by the next run. */
@@ -126,7 +154,7 @@ function openDirectorySource(path: string, algorithm: VerityAlgorithm): OpenEtc 
     tree,
     writeContent: (_file, path, output) => {
       using input = openBeneath(root, path);
-      copyFileContents(input, output);
+      copySteadily(input, output);
     },
     [Symbol.dispose]: () => kept.dispose(),
   };

@@ -13,6 +13,7 @@ interface Case {
   readonly added?: readonly string[];
   readonly modified?: readonly string[];
   readonly removed?: readonly string[];
+  readonly dropped?: readonly string[];
   readonly conflicts?: readonly string[];
 }
 
@@ -196,6 +197,7 @@ describe("planEtcMerge", () => {
       added: each.added ?? [],
       modified: each.modified ?? [],
       removed: each.removed ?? [],
+      dropped: each.dropped ?? [],
       conflicts: each.conflicts ?? [],
     });
     if (each.merged) expect(flatten(root)).toEqual(each.merged);
@@ -304,7 +306,7 @@ describe("hard links", () => {
       buildTree({ a: "1", b: "1" }),
       next,
     );
-    expect(diff).toEqual({ added: [], modified: [], removed: [], conflicts: [] });
+    expect(diff).toEqual({ added: [], modified: [], removed: [], dropped: [], conflicts: [] });
     expect(leafOf(root, "a")).toBe(leafOf(root, "b"));
     expect(flatten(root)).toEqual({ a: "2", b: "2" });
   });

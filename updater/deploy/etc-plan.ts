@@ -1,9 +1,10 @@
 // The /etc three-way merge as a pure function over trees (bootc.md section 6; docs/decisions/0003).
 //
 // Inputs: what the running image shipped (pristine), what the machine has now (current), what the
-// new image ships (next). A local change always wins, an unchanged entry follows the image, a local
-// deletion stays deleted. Only one thing is refused: a changed entry that the *image* turned from
-// file to directory or back. Nothing here reads or writes files or changes its inputs.
+// new image ships (next). A local change wins, an unchanged entry follows the image, a local deletion
+// stays deleted. Only one thing is refused: a changed entry that the *image* turned from file to
+// directory or back. Rules (etc-policy.ts) decide otherwise for single paths. Nothing here reads or
+// writes files or changes its inputs.
 
 import {
   type ByteString,
@@ -16,6 +17,7 @@ import {
   type Xattrs,
 } from "../../shared/format/tree/node.ts";
 import { computeVerityDigest } from "../../shared/format/verity/digest.ts";
+import { type EtcRule, makeRuleFinder, type RuleFinder } from "./etc-policy.ts";
 
 /**
  * One /etc. Files are `external` with their fs-verity digest, or `inline` (small files of an EROFS
@@ -37,6 +39,8 @@ export interface EtcDiff {
   readonly added: readonly ByteString[];
   readonly modified: readonly ByteString[];
   readonly removed: readonly ByteString[];
+  /** Those of the above that a rule gives up for what the image has. */
+  readonly dropped: readonly ByteString[];
   readonly conflicts: readonly EtcConflict[];
 }
 
@@ -52,23 +56,42 @@ export interface EtcMerge {
 const UPDATE_STAMP = ".updated";
 
 interface Walk {
+  readonly findRule: RuleFinder;
   readonly added: ByteString[];
   readonly modified: ByteString[];
   readonly removed: ByteString[];
+  readonly dropped: ByteString[];
   readonly conflicts: EtcConflict[];
   readonly local: Set<Leaf>;
+  /** Local additions and modifications that stay. */
+  kept: number;
   /** Unchanged names of hard-linked local files whose image version is equal. */
   readonly equal: { leaf: Leaf; entries: Map<ByteString, TreeNode>; name: ByteString }[];
 }
 
-/** Merges `current`'s changes relative to `pristine` into `next`. */
-export function planEtcMerge(pristine: EtcTree, current: EtcTree, next: EtcTree): EtcMerge {
+/** What the three sides have at one path. */
+interface Sides<Current extends TreeNode = TreeNode> {
+  readonly pristine: TreeNode | undefined;
+  readonly current: Current;
+  readonly next: TreeNode | undefined;
+}
+
+/** Merges `current`'s changes relative to `pristine` into `next`; the last rule for a path counts. */
+export function planEtcMerge(
+  pristine: EtcTree,
+  current: EtcTree,
+  next: EtcTree,
+  rules: readonly EtcRule[] = [],
+): EtcMerge {
   const walk: Walk = {
+    findRule: makeRuleFinder(rules),
     added: [],
     modified: [],
     removed: [],
+    dropped: [],
     conflicts: [],
     local: new Set(),
+    kept: 0,
     equal: [],
   };
   const entries = mergeEntries(walk, "", pristine, current, next);
@@ -76,14 +99,20 @@ export function planEtcMerge(pristine: EtcTree, current: EtcTree, next: EtcTree)
   for (const { leaf, entries, name } of walk.equal) {
     if (walk.local.has(leaf)) entries.set(name, leaf);
   }
-  const { added, modified, removed, conflicts, local } = walk;
+  const { added, modified, removed, dropped, conflicts, local } = walk;
   const metadata = sameMetadata(pristine, current) ? next : current;
-  return { diff: { added, modified, removed, conflicts }, root: { ...metadata, entries }, local };
+  const diff = { added, modified, removed, dropped, conflicts };
+  return { diff, root: { ...metadata, entries }, local };
 }
 
 /** The local changes, and which of them cannot be merged into `next`. */
-export function computeEtcDiff(pristine: EtcTree, current: EtcTree, next: EtcTree): EtcDiff {
-  return planEtcMerge(pristine, current, next).diff;
+export function computeEtcDiff(
+  pristine: EtcTree,
+  current: EtcTree,
+  next: EtcTree,
+  rules: readonly EtcRule[] = [],
+): EtcDiff {
+  return planEtcMerge(pristine, current, next, rules).diff;
 }
 
 function mergeEntries(
@@ -120,67 +149,121 @@ function mergeEntry(
   if (current === undefined) {
     if (pristine === undefined) return next;
     walk.removed.push(path);
-    return takeAdditions(pristine, next);
+    return mergeRemoved(walk, path, pristine, next);
   }
   return current.kind === "directory"
-    ? mergeDirectory(walk, path, pristine, current, next)
-    : mergeLeaf(walk, path, pristine, current, next);
+    ? mergeDirectory(walk, path, { pristine, current, next })
+    : mergeLeaf(walk, path, { pristine, current, next });
 }
 
 function mergeDirectory(
   walk: Walk,
   path: ByteString,
-  pristine: TreeNode | undefined,
-  current: DirectoryNode,
-  next: TreeNode | undefined,
+  { pristine, current, next }: Sides<DirectoryNode>,
 ): TreeNode | undefined {
-  const changesBefore = walk.added.length + walk.modified.length;
+  const keptBefore = walk.kept;
   const touched = pristine?.kind !== "directory" || !sameMetadata(pristine, current);
-  if (touched) (pristine === undefined ? walk.added : walk.modified).push(path);
-  const entries = mergeEntries(walk, path, pristine, current, next);
-  const changed = walk.added.length + walk.modified.length > changesBefore;
-
-  if (next?.kind === "directory") return { ...(touched ? current : next), entries };
-  if (!changed) return next;
-  if (next !== undefined && (pristine === undefined || pristine.kind === "directory")) {
-    refuse(walk, path, "directory", "file");
+  let isOwn = touched;
+  if (touched) {
+    (pristine === undefined ? walk.added : walk.modified).push(path);
+    isOwn = staysLocal(walk, path, { pristine, current, next });
+    if (isOwn) walk.kept += 1;
   }
+  // A directory in the place of the image's file goes as a whole.
+  if (touched && !isOwn && next !== undefined && next.kind !== "directory") return next;
+  const entries = mergeEntries(walk, path, pristine, current, next);
+  const changed = walk.kept > keptBefore;
+
+  if (next?.kind === "directory") return { ...(isOwn ? current : next), entries };
+  if (!changed) return next;
+  const isImagesTurn =
+    next !== undefined && (pristine === undefined || pristine.kind === "directory");
+  if (isImagesTurn && refuseTurn(walk, path, "directory", "file") === "image") return next;
   return { ...current, entries };
 }
 
 function mergeLeaf(
   walk: Walk,
   path: ByteString,
-  pristine: TreeNode | undefined,
-  current: Leaf,
-  next: TreeNode | undefined,
+  { pristine, current, next }: Sides<Leaf>,
 ): TreeNode | undefined {
   if (pristine !== undefined && sameNode(pristine, current)) return next;
   (pristine === undefined ? walk.added : walk.modified).push(path);
+  if (!staysLocal(walk, path, { pristine, current, next })) return next;
+  walk.kept += 1;
   if (next?.kind === "directory" && pristine?.kind !== "directory") {
-    refuse(walk, path, "file", "directory");
+    refuseTurn(walk, path, "file", "directory");
   }
   walk.local.add(current);
   return current;
 }
 
-/** Where a policy per path (keep, image, fail) is to decide; until then every conflict fails. */
-function refuse(walk: Walk, path: ByteString, was: string, becomes: string): void {
-  const reason = `Modified ${was} "${fromByteString(path)}" newly defaults to ${becomes}`;
-  walk.conflicts.push({ path, reason });
+/**
+ * Whether a changed entry stays as it is. A rule `image` gives it up where the image ever had a say,
+ * `fail` refuses when both sides changed it and not to the same.
+ */
+function staysLocal(walk: Walk, path: ByteString, { pristine, current, next }: Sides): boolean {
+  const rule = walk.findRule(path);
+  if (rule?.action === "image" && (pristine !== undefined || next !== undefined)) {
+    walk.dropped.push(path);
+    return false;
+  }
+  if (rule?.action === "fail" && !sameItself(pristine, next) && !sameItself(current, next)) {
+    refuseByRule(walk, path, rule, "was changed here, and the image changed it as well");
+  }
+  return true;
 }
 
-/** Of a locally removed entry only what the image has newly added below it comes back. */
-function takeAdditions(pristine: TreeNode, next: TreeNode | undefined): DirectoryNode | undefined {
+/** The image turned a locally changed entry from file to directory or back. */
+function refuseTurn(
+  walk: Walk,
+  path: ByteString,
+  was: string,
+  becomes: string,
+): EtcRule["action"] | null {
+  const action = walk.findRule(path)?.action ?? null;
+  const isRefused = walk.conflicts.some((conflict) => conflict.path === path);
+  if (action === "image") walk.dropped.push(path);
+  else if (action !== "keep" && !isRefused) {
+    const reason = `Modified ${was} "${fromByteString(path)}" newly defaults to ${becomes}`;
+    walk.conflicts.push({ path, reason });
+  }
+  return action;
+}
+
+function refuseByRule(walk: Walk, path: ByteString, rule: EtcRule, what: string): void {
+  walk.conflicts.push({ path, reason: `"${fromByteString(path)}" ${what} (rule ${rule.source})` });
+}
+
+/**
+ * Of a locally removed entry only what the image has newly added below it comes back, and what rules
+ * want from the image.
+ */
+function mergeRemoved(
+  walk: Walk,
+  path: ByteString,
+  pristine: TreeNode,
+  next: TreeNode | undefined,
+): TreeNode | undefined {
+  const rule = walk.findRule(path);
+  if (rule?.action === "image" && next !== undefined && next.kind !== "directory") {
+    walk.dropped.push(path);
+    return next;
+  }
+  if (rule?.action === "fail" && next !== undefined && !sameItself(pristine, next)) {
+    refuseByRule(walk, path, rule, "was removed here, and the image changed it");
+  }
   if (next?.kind !== "directory") return undefined;
   const before = entriesOf(pristine);
   const entries = new Map<ByteString, TreeNode>();
   for (const [name, child] of next.entries) {
     const known = before.get(name);
-    const node = known === undefined ? child : takeAdditions(known, child);
+    const node = known === undefined ? child : mergeRemoved(walk, `${path}/${name}`, known, child);
     if (node !== undefined) entries.set(name, node);
   }
-  return entries.size === 0 ? undefined : { ...next, entries };
+  const isImages = rule?.action === "image";
+  if (isImages) walk.dropped.push(path);
+  return entries.size === 0 && !isImages ? undefined : { ...next, entries };
 }
 
 function entriesOf(node: TreeNode | undefined): ReadonlyMap<ByteString, TreeNode> {
@@ -193,15 +276,22 @@ function isLinked(node: TreeNode | undefined): node is Leaf {
 }
 
 /** Whether a leaf is the same as `a`; time stamps do not count. */
-function sameNode(a: TreeNode, b: Leaf): boolean {
+export function sameNode(a: TreeNode, b: Leaf): boolean {
   if (!sameMetadata(a, b)) return false;
   if (a.kind === "file") return b.kind === "file" && sameContent(a.content, b.content);
   if (a.kind === "symlink") return b.kind === "symlink" && a.target === b.target;
   return a.kind === "special" && b.kind === "special" && a.rdev === b.rdev;
 }
 
+/** Whether both sides have the same there; of directories only what they are themselves. */
+export function sameItself(a: TreeNode | undefined, b: TreeNode | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  if (b.kind !== "directory") return a.kind === b.kind && sameNode(a, b);
+  return a.kind === "directory" && sameMetadata(a, b);
+}
+
 /** Everything but the time stamps; the mode includes the type. */
-function sameMetadata(a: TreeNode, b: TreeNode): boolean {
+export function sameMetadata(a: TreeNode, b: TreeNode): boolean {
   return (
     comparableMode(a) === comparableMode(b) &&
     a.uid === b.uid &&
@@ -215,7 +305,7 @@ function comparableMode(node: TreeNode): number {
   return node.kind === "symlink" ? S_IFLNK : node.mode;
 }
 
-function sameXattrs(a: Xattrs, b: Xattrs): boolean {
+export function sameXattrs(a: Xattrs, b: Xattrs): boolean {
   if (a.size !== b.size) return false;
   for (const [name, value] of a) {
     const other = b.get(name);
@@ -224,7 +314,7 @@ function sameXattrs(a: Xattrs, b: Xattrs): boolean {
   return true;
 }
 
-function sameContent(a: FileContent, b: FileContent): boolean {
+export function sameContent(a: FileContent, b: FileContent): boolean {
   if (a.kind === "inline" && b.kind === "inline") return Buffer.compare(a.bytes, b.bytes) === 0;
   if (a.kind === "inline") return sameContent(b, a);
   // Without a digest nothing proves equality; a difference only means that the local file is kept.

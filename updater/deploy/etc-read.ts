@@ -24,17 +24,22 @@ import {
 } from "../../shared/format/tree/node.ts";
 import { type VerityAlgorithm, VerityHasher } from "../../shared/format/verity/digest.ts";
 import { O } from "../../shared/sys/constants.ts";
+import { copyFileContents } from "../../shared/sys/copy.ts";
 import { openDirectory, readDirectory } from "../../shared/sys/directory.ts";
+import { ERRNO, syscallError } from "../../shared/sys/errno.ts";
 import type { Fd } from "../../shared/sys/fd.ts";
-import { openat, read } from "../../shared/sys/file.ts";
+import { openat, openRegularFile, read } from "../../shared/sys/file.ts";
 import { readlinkat } from "../../shared/sys/link.ts";
 import { openTree } from "../../shared/sys/mount.ts";
+import { describeFd } from "../../shared/sys/path.ts";
 import { type FileStat, fstat, fstatat } from "../../shared/sys/stat.ts";
 import { lgetxattr, llistxattr } from "../../shared/sys/xattr.ts";
 
 const MAX_DEPTH = 256;
 const MAX_ENTRIES = 1_000_000;
 const CHUNK_BYTES = 1 << 20;
+/** In front of the names of what `etc reset` is still putting together; such names are not part of /etc. */
+export const PARTIAL_NAME = ".bootc-partial-";
 /** Bound to an inode or to one overlay mount: without meaning in a copy. */
 const FOREIGN_XATTR = /^(?:(?:trusted|user)\.overlay\.|security\.evm$)/;
 
@@ -50,15 +55,39 @@ export function openEtc(path: string): Fd {
   }
 }
 
-/** Opens the regular file at `path` below `root`; ELOOP or ENOTDIR when a symlink is in the way. */
+/** How often a file that is being written to is copied again before what there is must do. */
+const COPIES = 5;
+
+/** Copies all of `input`, which belongs to a running system; again when it changed meanwhile. */
+export function copySteadily(input: Fd, output: Fd): void {
+  for (let copy = 1; ; copy++) {
+    const before = fstat(input);
+    // Every copy begins with an empty file, at its beginning.
+    using target = openat(null, `/proc/self/fd/${output.number}`, O.WRONLY | O.TRUNC);
+    const { sizeBytes } = copyFileContents(input, target);
+    const after = fstat(input);
+    const isSteady =
+      before.mtimeSec === after.mtimeSec &&
+      before.mtimeNsec === after.mtimeNsec &&
+      after.sizeBytes === sizeBytes;
+    if (isSteady || copy === COPIES) return;
+  }
+}
+
+/** Opens the regular file at `path` below `root`; ELOOP or ENOTDIR when something else lies there by now. */
 export function openBeneath(root: Fd, path: ByteString): Fd {
   const slash = path.indexOf("/");
-  if (slash < 0) {
-    const flags = O.RDONLY | O.NOFOLLOW | O.NONBLOCK; // a FIFO of that name must not block
-    return openat(root, byteStringToBytes(path), flags);
-  }
+  if (slash < 0) return openFile(root, byteStringToBytes(path));
   using directory = openDirectory(root, byteStringToBytes(path.slice(0, slash)));
   return openBeneath(directory, path.slice(slash + 1));
+}
+
+/** What has become a symlink, FIFO or device since it was listed is not opened. */
+function openFile(dir: Fd, name: Uint8Array): Fd {
+  const fd = openRegularFile(dir, name, O.NOFOLLOW);
+  if (fd !== null) return fd;
+  const path = `${describeFd(dir)}/${Buffer.from(name).toString()}`;
+  throw syscallError("openat", ERRNO.get("ELOOP")!, { path }, "it is no regular file any more");
 }
 
 interface Reading {
@@ -81,6 +110,7 @@ export function readEtcTree(root: Fd, algorithm: VerityAlgorithm): DirectoryNode
 function readTree(reading: Reading, fd: Fd, depth: number): DirectoryNode {
   const entries = new Map<ByteString, TreeNode>();
   for (const { name } of readDirectory(fd)) {
+    if (isPartial(name)) continue;
     if (++reading.entries > MAX_ENTRIES || depth > MAX_DEPTH) throw tooLarge();
     try {
       const node = readNode(reading, fd, name, depth);
@@ -92,6 +122,11 @@ function readTree(reading: Reading, fd: Fd, depth: number): DirectoryNode {
   return { kind: "directory", ...metadata(fstat(fd), entryPath(fd, DOT)), entries };
 }
 const DOT = Buffer.from(".");
+const PARTIAL_BYTES = Buffer.from(PARTIAL_NAME);
+
+export function isPartial(name: Uint8Array): boolean {
+  return name[0] === PARTIAL_BYTES[0] && Buffer.from(name).indexOf(PARTIAL_BYTES) === 0;
+}
 
 function readNode(reading: Reading, dir: Fd, name: Uint8Array, depth: number): TreeNode | null {
   const stat = fstatat(dir, name, { follow: false });
@@ -110,7 +145,7 @@ function readNode(reading: Reading, dir: Fd, name: Uint8Array, depth: number): T
 }
 
 function readFile(reading: Reading, dir: Fd, name: Uint8Array): FileNode {
-  using fd = openat(dir, name, O.RDONLY | O.NOFOLLOW | O.NONBLOCK);
+  using fd = openFile(dir, name);
   const stat = fstat(fd);
   const hasher = new VerityHasher(reading.algorithm);
   let sizeBytes = 0;

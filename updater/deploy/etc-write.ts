@@ -5,6 +5,7 @@
 import {
   type ByteString,
   byteStringToBytes,
+  bytesToByteString,
   type DirectoryNode,
   type FileNode,
   type Leaf,
@@ -42,6 +43,22 @@ export function writeTree(
   using root = openDirectory(dir, target);
   fillDirectory({ root, writeContent, written: new Map() }, tree, root, "");
   utimensat(dir, target, tree.mtimeSec, tree.mtimeNsec);
+}
+
+/** Makes one entry, which must not exist, with everything below it. */
+export function writeEntry(
+  node: TreeNode,
+  dir: Fd,
+  name: Uint8Array,
+  writeContent: ContentWriter,
+): void {
+  writeNode(
+    { root: dir, writeContent, written: new Map() },
+    node,
+    dir,
+    name,
+    bytesToByteString(name),
+  );
 }
 
 /** Everything but the time, which is set last and by name. */

@@ -5,12 +5,19 @@
 // /etc, then swapped in; a run that was interrupted anywhere is simply repeated.
 
 import { join } from "node:path";
+import { describeError } from "../../shared/error.ts";
+import { parseEntryName } from "../../shared/format/bls/entry-name.ts";
 import { applyTransaction } from "../../shared/txn/apply.ts";
+import { startGrubTrial } from "../boot/grub-counter.ts";
+import type { System } from "../boot/system.ts";
+import { recordEvent } from "../journal/events.ts";
 import { removeArtefacts } from "./cleanup.ts";
 import { planCleanup } from "./cleanup-plan.ts";
 import type { Deployer } from "./deployer.ts";
 import { dropStaged, exchangeStaged } from "./entry-exchange.ts";
 import { mergeEtc } from "./etc-merge.ts";
+import { hasEtcOverlay } from "./etc-overlay.ts";
+import { readShutdownPolicy } from "./etc-policy-files.ts";
 import { type FinalizePlan, planFinalize } from "./finalize-plan.ts";
 import { readImageTree, requireEtc } from "./image-tree.ts";
 import { statePaths } from "./state-directory.ts";
@@ -22,25 +29,49 @@ export function finalizeStaged(deployer: Deployer, world: World): FinalizePlan {
   const plan = planFinalize(world);
   if (plan.kind === "nothing") return plan;
   if (plan.kind === "merge-and-exchange") {
-    mergeIntoStaged(deployer, requireBooted(world).id, plan.id);
-    applyTransaction(exchangeStaged(system, boot.path));
+    tellFailure(system, plan.id, () => mergeIntoStaged(deployer, requireBooted(world).id, plan.id));
+    if (boot.layout.counting === "grubenv") {
+      startGrubTrial(boot, parseEntryName(plan.entries[1]?.fileName ?? "")?.id ?? null);
+    }
+    const present = (world.staged ?? []).map(({ fileName }) => fileName);
+    applyTransaction(exchangeStaged(system, boot, plan.entries, present));
+    recordEvent(system, "finalized", `Deployment ${plan.id} boots next`, { DEPLOYMENT: plan.id });
   } else {
-    applyTransaction(dropStaged(system, boot.path));
+    applyTransaction(dropStaged(system, boot));
   }
-  const after = observeWorld(system, boot.path, world.booted);
+  const after = observeWorld(system, boot, world.booted);
   removeArtefacts(deployer, planCleanup(after, { tags: [], kernelsOnly: true }));
   return plan;
 }
 
+/** Whoever looks after the restart finds no update; the journal says why. */
+function tellFailure(system: System, id: string, work: () => void): void {
+  try {
+    work();
+  } catch (error) {
+    const reason = describeError(error);
+    const message = `Deployment ${id} was not applied: ${reason}`;
+    recordEvent(system, "finalizeFailed", message, { DEPLOYMENT: id, REASON: reason });
+    throw error;
+  }
+}
+
 /** The deployment's /etc becomes the image's own with this machine's changes. */
 function mergeIntoStaged({ system, repo }: Deployer, bootedId: string, id: string): void {
-  const { directory, etc } = statePaths(system.physicalRoot, id);
+  const { directory, etc, etcRules } = statePaths(system.physicalRoot, id);
   const merged = join(directory, MERGED_ETC);
+  const image = readImageTree(repo, id);
+  const { rules, problem } = readShutdownPolicy(system.root, repo, image, etcRules);
+  if (problem !== null) {
+    const message = `The rules recorded when staging are used for /etc: ${problem}`;
+    recordEvent(system, "etcRulesIgnored", message, { PROBLEM: problem });
+  }
   mergeEtc(
     { repo, etc: requireEtc(readImageTree(repo, bootedId), bootedId) },
     join(system.root, "etc"),
-    { repo, etc: requireEtc(readImageTree(repo, id), id) },
+    { repo, etc: requireEtc(image, id) },
     merged,
+    { rules, forOverlay: hasEtcOverlay(repo, image) },
   );
   applyTransaction({
     prepare: [{ kind: "sync", path: directory }],

@@ -1,10 +1,7 @@
 // What `bootc status` reports, from the world (bootc.md 4.15): boot entries are the source of truth,
 // origins say what they are.
 
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { describeError } from "../../shared/error.ts";
-import { formatCmdline, parseCmdline } from "../../shared/format/kargs/cmdline.ts";
 import { parseComposefsKargs } from "../../shared/format/kargs/composefs.ts";
 import { hostArchitecture } from "../../shared/format/oci/platform.ts";
 import type { Repository } from "../../shared/store/repository.ts";
@@ -13,10 +10,17 @@ import type { BootEntry } from "../boot/boot-entry.ts";
 import type { Bootloader } from "../boot/efi-variable.ts";
 import { findMount } from "../boot/mount-table.ts";
 import type { System } from "../boot/system.ts";
-import { type ImageReference, parseOriginReference } from "../image/reference.ts";
+import {
+  formatOriginReference,
+  type ImageReference,
+  parseOriginReference,
+} from "../image/reference.ts";
+import type { BootFailure } from "./boot-failure.ts";
+import { type CachedUpdate, readCachedUpdate } from "./cached-update.ts";
 import { type ImageFacts, readImageFacts } from "./image-facts.ts";
 import type { PolicyRecord } from "./policy-record.ts";
 import { assignSlots } from "./slots.ts";
+import { canSoftReboot } from "./soft-reboot.ts";
 import type { DeploymentState } from "./state-directory.ts";
 import type { World } from "./world.ts";
 
@@ -35,6 +39,10 @@ export interface Deployment {
   readonly missingVerityAllowed: boolean;
   readonly downloadOnly: boolean;
   readonly softRebootCapable: boolean;
+  /** Never removed, whatever is deployed after it. */
+  readonly pinned: boolean;
+  /** What the last check found for the image this deployment follows; may be what it is already. */
+  readonly cachedUpdate: CachedUpdate | null;
   /** How its image was accepted, where that was recorded. */
   readonly policy: PolicyRecord | null;
   /** File name of its boot entry. */
@@ -50,6 +58,8 @@ export interface HostState {
   readonly usrOverlay: { readonly readOnly: boolean } | null;
   /** The disk itself cannot be written (a live ISO). */
   readonly readOnly: boolean;
+  /** What did not start, newest last. */
+  readonly failures: readonly BootFailure[];
   readonly problems: readonly string[];
 }
 
@@ -72,21 +82,31 @@ export function makeHostState(system: System, repo: Repository, world: World): H
     const state = world.states.find((candidate) => candidate.id === id);
     if (id === undefined || state?.origin === undefined || state.origin === null) return null;
     const described = describeDeployment(world, state, entry, facts(state), problems);
-    return { ...described, softRebootCapable: canSoftReboot(system, world, entry, bootedEntry) };
+    return { ...described, softRebootCapable: canSoftReboot(system, repo, world, id) };
   };
+  const update = readCachedUpdate(system.physicalRoot, problems);
+  const follow = (deployment: Deployment | null): Deployment | null =>
+    deployment === null ? null : { ...deployment, cachedUpdate: chooseUpdate(deployment, update) };
   const others = slots.others.map((entry) => describe(entry.deploymentId ?? undefined, entry));
   const usr = findMount(system.mounts, "/usr");
   const physicalRoot = findMount(system.mounts, system.physicalRoot);
   return {
-    booted: describe(world.booted?.id, bootedEntry),
-    staged: describe(slots.staged?.deploymentId ?? undefined, slots.staged),
+    booted: follow(describe(world.booted?.id, bootedEntry)),
+    staged: follow(describe(slots.staged?.deploymentId ?? undefined, slots.staged)),
     rollback: describe(slots.rollback?.deploymentId ?? undefined, slots.rollback),
     others: others.filter((deployment) => deployment !== null),
     rollbackQueued: slots.rollbackQueued,
     usrOverlay: usr === null ? null : { readOnly: usr.readOnly },
     readOnly: physicalRoot !== null && isReadOnlyDevice(system, physicalRoot),
+    failures: world.failures,
     problems,
   };
+}
+
+/** A check is about one reference, and about the deployments that are updated: the rollback is not. */
+function chooseUpdate({ image }: Deployment, update: CachedUpdate | null): CachedUpdate | null {
+  if (image === null || update === null) return null;
+  return formatOriginReference(image) === update.reference ? update : null;
 }
 
 function describeDeployment(
@@ -97,7 +117,7 @@ function describeDeployment(
   problems: string[],
 ): Omit<Deployment, "softRebootCapable"> {
   const { origin } = state;
-  const karg = entry === undefined ? undefined : parseComposefsKargs(entry.entry.options)[0];
+  const karg = entry === undefined ? undefined : parseComposefsKargs(entry.cmdline)[0];
   return {
     id: state.id,
     image: readReference(state, problems),
@@ -110,6 +130,8 @@ function describeDeployment(
     bootDigest: origin?.bootDigest ?? null,
     missingVerityAllowed: karg?.optional ?? world.booted?.verityOptional ?? false,
     downloadOnly: world.stagedFile?.id === state.id && world.stagedFile.locked,
+    pinned: world.pins.has(state.id),
+    cachedUpdate: null,
     policy: state.policy ?? null,
     entryFile: entry?.fileName ?? null,
   };
@@ -124,32 +146,4 @@ function readReference(state: DeploymentState, problems: string[]): ImageReferen
     problems.push(`Deployment ${state.id.slice(0, 12)}: ${describeError(error)}`);
     return null;
   }
-}
-
-/**
- * Same kernel, initramfs and arguments as the running system, and systemd that can do it. Machines with
- * SELinux are refused for now: their policies would have to be compared.
- */
-function canSoftReboot(
-  system: System,
-  world: World,
-  entry: BootEntry | undefined,
-  booted: BootEntry | undefined,
-): boolean {
-  if (entry === undefined || booted === undefined) return false;
-  if (entry.deploymentId === booted.deploymentId) return false;
-  const digest = (candidate: BootEntry) =>
-    world.states.find((state) => state.id === candidate.deploymentId)?.origin?.bootDigest ?? null;
-  return (
-    digest(entry) !== null &&
-    digest(entry) === digest(booted) &&
-    otherArguments(entry) === otherArguments(booted) &&
-    existsSync(join(system.root, "usr/lib/systemd/system/soft-reboot.target")) &&
-    !existsSync(join(system.root, "etc/selinux/config"))
-  );
-}
-
-function otherArguments(entry: BootEntry): string {
-  const isImage = (key: string) => key === "composefs" || key === "composefs.digest";
-  return formatCmdline(parseCmdline(entry.entry.options).filter(({ key }) => !isImage(key)));
 }

@@ -1,7 +1,7 @@
 // The repository tags of deployed images, as they lie below `streams/refs` (composefs-rs.md 2.1).
 // image/boot-image.ts sets them; here they are listed and taken away again.
 
-import { listRefs, removeRef } from "../../shared/store/refs.ts";
+import { listRefs, removeRef, setRef } from "../../shared/store/refs.ts";
 import type { Repository } from "../../shared/store/repository.ts";
 import { deploymentTag, tagRefName } from "../image/boot-image.ts";
 import { manifestStreamName } from "../image/image-streams.ts";
@@ -34,4 +34,9 @@ export function listTaggedManifests(
 
 export function removeTag(repo: Repository, tag: string): void {
   removeRef(repo, "streams", tagRefName(tag));
+}
+
+/** Keeps the image as `name`, until somebody takes that tag away; an image kept under it before is let go. */
+export function retainImage(repo: Repository, name: string, manifestDigest: string): void {
+  setRef(repo, "streams", tagRefName(name), manifestStreamName(manifestDigest));
 }

@@ -1,13 +1,13 @@
 // The kernel and initramfs of a boot image, as they lie in the repository: their boot digest
 // (bootc.md 4.5) and the steps that copy them to the boot partition.
 
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { UnsupportedError } from "../../shared/error.ts";
 import type { FileNode } from "../../shared/format/tree/node.ts";
 import { objectPath } from "../../shared/format/verity/digest.ts";
 import type { Repository } from "../../shared/store/repository.ts";
 import type { Step } from "../../shared/txn/plan.ts";
-import { KERNEL_PARENT } from "../boot/kernel-directory.ts";
+import { type BootDirectory, kernelRoot } from "../boot/boot-layout.ts";
 import type { BootImage } from "../image/boot-image.ts";
 import { openFileContent } from "../image/file-content.ts";
 
@@ -33,27 +33,32 @@ export function computeBootDigest(repo: Repository, files: KernelFiles): string 
   return hasher.digest("hex");
 }
 
-export function kernelSizeBytes(files: KernelFiles): number {
-  return sizeBytes(files.vmlinuz) + sizeBytes(files.initrd);
+export function kernelSizesBytes(files: KernelFiles): readonly number[] {
+  return [fileSizeBytes(files.vmlinuz), fileSizeBytes(files.initrd)];
 }
 
-/** Steps that fill `<boot>/EFI/Linux/<directory>`. */
+/** Steps that fill the kernel directory of this name. */
 export function copyKernelSteps(
   physicalRoot: string,
-  bootPath: string,
+  boot: BootDirectory,
   directory: string,
   files: KernelFiles,
 ): readonly Step[] {
-  const target = join(bootPath, KERNEL_PARENT, directory);
+  const parent = kernelRoot(boot);
+  const target = join(parent, directory);
   return [
-    { kind: "mkdir", path: join(bootPath, "EFI"), mode: 0o755 },
-    { kind: "mkdir", path: join(bootPath, KERNEL_PARENT), mode: 0o755 },
-    { kind: "mkdir", path: target, mode: 0o755 },
+    // GRUB's kernels lie in the boot directory itself, so the parent's parent may not be ours to make.
+    ...(parent === boot.path ? [] : [makeDirectory(dirname(parent)), makeDirectory(parent)]),
+    makeDirectory(target),
     copyStep(physicalRoot, files.vmlinuz, join(target, "vmlinuz")),
     copyStep(physicalRoot, files.initrd, join(target, "initrd")),
     { kind: "sync", path: target },
-    { kind: "sync", path: join(bootPath, KERNEL_PARENT) },
+    { kind: "sync", path: parent },
   ];
+}
+
+function makeDirectory(path: string): Step {
+  return { kind: "mkdir", path, mode: 0o755 };
 }
 
 function copyStep(physicalRoot: string, { content }: FileNode, path: string): Step {
@@ -62,6 +67,6 @@ function copyStep(physicalRoot: string, { content }: FileNode, path: string): St
   return { kind: "copy", from, to: path, mode: 0o644 };
 }
 
-function sizeBytes({ content }: FileNode): number {
+export function fileSizeBytes({ content }: FileNode): number {
   return content.kind === "inline" ? content.bytes.length : content.sizeBytes;
 }

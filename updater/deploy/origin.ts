@@ -25,8 +25,13 @@ export function parseOrigin(text: string, source: string): Origin {
     imageReference: value("origin", "container-image-reference"),
     bootType,
     bootDigest: value("boot", "digest"),
-    manifestDigest: value("image", "manifest_digest"),
+    manifestDigest: checkDigest(value("image", "manifest_digest")),
   };
+}
+
+/** It becomes part of names in the repository: what is no digest is none. */
+function checkDigest(text: string | null): string | null {
+  return text !== null && /^[a-z0-9]+:[0-9a-f]+$/.test(text) ? text : null;
 }
 
 export function formatOrigin(origin: Origin): string {

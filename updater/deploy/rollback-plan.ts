@@ -4,14 +4,9 @@
 // keys say "bootc" where staging says the distribution, as in bootc, whose updater reads them.
 
 import { StateError } from "../../shared/error.ts";
-import { formatEntry } from "../../shared/format/bls/entry.ts";
-import { formatEntryName, makeEntryId, makeSortKey } from "../../shared/format/bls/entry-name.ts";
-import type { BootEntry } from "../boot/boot-entry.ts";
 import type { EntryFile } from "./entry-exchange.ts";
-import { copyEntry } from "./stage-plan.ts";
+import { planMenu } from "./menu-plan.ts";
 import { requireBooted, type World } from "./world.ts";
-
-const ROLLBACK_OS_ID = "bootc";
 
 export interface RollbackPlan {
   /** What boots next. */
@@ -30,27 +25,19 @@ export function planRollback(world: World): RollbackPlan {
   if (first === undefined || second === undefined) {
     throw new StateError("no-rollback", "No rollback available");
   }
-  const reordered = [second, first, ...rest];
-  const names = new Set<string>();
+  if (second.name.counter?.left === 0) {
+    throw new StateError(
+      "no-rollback",
+      `No rollback available: deployment ${second.deploymentId?.slice(0, 12)} did not start when it was tried; "bootc upgrade --retry-failed" or "bootc switch --retry-failed" tries it again`,
+    );
+  }
   return {
     id: second.deploymentId!,
     isRevert: first.deploymentId !== booted.id,
     discardsStaged: world.stagedFile?.id ?? null,
-    entries: [
-      ...reordered.map((entry, position) => renameEntry(entry, position, names)),
-      ...world.live.filter((entry) => entry.deploymentId === null).map(copyEntry),
-    ],
-  };
-}
-
-function renameEntry(entry: BootEntry, position: number, taken: Set<string>): EntryFile {
-  const version = entry.entry.version ?? entry.deploymentId ?? "";
-  let id = makeEntryId(ROLLBACK_OS_ID, version, position === 0 ? 1 : 0);
-  // bootc knows two deployments only; a third of the same version needs a name of its own.
-  if (taken.has(id)) id = makeEntryId(ROLLBACK_OS_ID, `${version}.${position}`, 0);
-  taken.add(id);
-  return {
-    fileName: formatEntryName({ id, counter: entry.name.counter }),
-    text: formatEntry({ ...entry.entry, sortKey: makeSortKey(ROLLBACK_OS_ID, position) }),
+    entries: planMenu(world, {
+      names: "rollback",
+      items: [second, first, ...rest].map((entry) => ({ kind: "kept", entry })),
+    }),
   };
 }

@@ -6,5 +6,5 @@ import { replaceEntries } from "./entry-exchange.ts";
 import type { RollbackPlan } from "./rollback-plan.ts";
 
 export function applyRollback(deployer: Omit<Deployer, "repo">, plan: RollbackPlan): void {
-  applyTransaction(replaceEntries(deployer.system, deployer.boot.path, plan.entries));
+  applyTransaction(replaceEntries(deployer.system, deployer.boot, plan.entries));
 }

@@ -24,10 +24,12 @@ export function assignSlots(world: World): Slots {
     (entry) => entry.deploymentId !== world.booted?.id && entry.deploymentId !== stagedId,
   );
   const first = ours[0];
+  // What ran out of tries is there to be looked at, not to go back to.
+  const rollback = rest.find((entry) => entry.name.counter?.left !== 0);
   return {
     staged,
-    rollback: rest[0],
-    others: rest.slice(1),
+    rollback,
+    others: rest.filter((entry) => entry !== rollback),
     rollbackQueued:
       world.booted !== null && first !== undefined && first.deploymentId !== world.booted.id,
   };

@@ -6,12 +6,15 @@
 
 import { join } from "node:path";
 import { StateError } from "../../shared/error.ts";
+import type { DirectoryNode, TreeNode } from "../../shared/format/tree/node.ts";
 import { O } from "../../shared/sys/constants.ts";
 import { openat } from "../../shared/sys/file.ts";
 import { fstatatIfExists, fstatfs } from "../../shared/sys/stat.ts";
-import { KERNEL_PARENT } from "../boot/kernel-directory.ts";
+import { type BootDirectory, kernelRoot } from "../boot/boot-layout.ts";
 import type { PullPlan } from "../image/pull-plan.ts";
-import { type KernelFiles, kernelSizeBytes } from "./kernel-source.ts";
+import { countBootBytes, judgeBootRoom, measureBootRoom } from "./boot-space.ts";
+import type { EntryFile } from "./entry-exchange.ts";
+import { fileSizeBytes, type KernelFiles, kernelSizesBytes } from "./kernel-source.ts";
 import type { World } from "./world.ts";
 
 const KERNEL_FILES = ["vmlinuz", "initrd"];
@@ -63,29 +66,82 @@ export function requirePullSpace(path: string, plan: PullPlan, name: string): vo
  * Room on the boot partition for the kernel that `plan` brings; when it does not tell, one as large as the
  * booted one is expected. A kernel that an image here has already is probably there.
  */
-export function requireKernelSpace(bootPath: string, plan: PullPlan, world: World | null): void {
+export function requireKernelSpace(boot: BootDirectory, plan: PullPlan, world: World | null): void {
   const { kernel } = plan;
   if (kernel.kind === "stored" || (kernel.kind === "known" && kernel.isStored)) return;
   const isKnown = kernel.kind === "known";
-  const bytes = isKnown ? kernel.sizeBytes : bootedKernelBytes(bootPath, world);
+  const bytes = isKnown ? kernel.sizeBytes : bootedKernelBytes(boot, world);
   if (bytes === null) return;
+  const note = isKnown ? "" : ", the size of those that are running";
+  const room = measureBootRoom(boot, world);
+  // The new menu will be about as large as the one there is.
+  const files = { kernelBytes: [bytes], entries: world?.live ?? [] };
+  judgeBootRoom(room, countBootBytes(files, room.clusterBytes), note);
+}
+
+/**
+ * Room on the boot partition for these very files; `files` null when an equal kernel is there. Answers
+ * the names of the kernels that have to go first: those of the staged deployment, which is going to be replaced.
+ */
+export function requireExactBootSpace(
+  boot: BootDirectory,
+  world: World | null,
+  files: KernelFiles | null,
+  entries: readonly EntryFile[],
+): readonly string[] {
+  const kernelBytes = files === null ? [] : kernelSizesBytes(files);
+  const room = measureBootRoom(boot, world);
+  return judgeBootRoom(room, countBootBytes({ kernelBytes, entries }, room.clusterBytes));
+}
+
+/**
+ * Room on the root disk for a deployment's own files: the image's /etc, and beside it, while shutdown merges, the
+ * same once more with this machine's changes.
+ */
+export function requireStateSpace(
+  physicalRoot: string,
+  etc: DirectoryNode,
+  localBytes: readonly number[],
+): void {
+  using fd = openat(null, physicalRoot, O.RDONLY | O.DIRECTORY);
+  const { blockSizeBytes } = fstatfs(fd);
+  const image = measureTree(etc, blockSizeBytes);
+  const local = localBytes.reduce((sum, bytes) => sum + roundUp(bytes, blockSizeBytes), 0);
   requireSpace({
-    path: bootPath,
-    what: "the kernel and initramfs",
-    bytes,
-    note: isKnown ? "" : ", the size of those that are running",
+    path: physicalRoot,
+    what: "the deployment's /etc",
+    bytes: 2 * image.bytes + local,
+    inodes: 2 * image.inodes + localBytes.length,
   });
 }
 
-/** Room on the boot partition for these very files. */
-export function requireExactKernelSpace(path: string, files: KernelFiles): void {
-  requireSpace({ path, what: "the kernel and initramfs", bytes: kernelSizeBytes(files) });
+/** As plain files: hard links once, symlinks in their inodes, a block for a directory. */
+export function measureTree(
+  root: DirectoryNode,
+  blockBytes: number,
+): { readonly bytes: number; readonly inodes: number } {
+  const seen = new Set<TreeNode>();
+  const queue: TreeNode[] = [root];
+  let bytes = 0;
+  for (const node of queue) {
+    if (seen.has(node)) continue;
+    seen.add(node);
+    if (node.kind === "directory") {
+      bytes += blockBytes;
+      for (const child of node.entries.values()) queue.push(child);
+    } else if (node.kind === "file") bytes += roundUp(fileSizeBytes(node), blockBytes);
+  }
+  return { bytes, inodes: seen.size };
 }
 
-function bootedKernelBytes(bootPath: string, world: World | null): number | null {
+function roundUp(bytes: number, unit: number): number {
+  return Math.ceil(bytes / unit) * unit;
+}
+
+function bootedKernelBytes(boot: BootDirectory, world: World | null): number | null {
   const entry = world?.live.find(({ deploymentId }) => deploymentId === world.booted?.id);
   if (entry === undefined || entry.artefact === null) return null;
-  const directory = join(bootPath, KERNEL_PARENT, entry.artefact);
+  const directory = join(kernelRoot(boot), entry.artefact);
   let sizeBytes = 0;
   for (const name of KERNEL_FILES) {
     const stat = fstatatIfExists(null, join(directory, name));

@@ -19,8 +19,9 @@ test("the new entry's text is bootc's, line by line", () => {
 version b
 linux /EFI/Linux/bootc_composefs-${b.id}/vmlinuz
 initrd /EFI/Linux/bootc_composefs-${b.id}/initrd
-options root=UUID=1 rw composefs=${b.id}
+options root=UUID=1 rw composefs=${b.id} panic=10 systemd.crash_action=reboot rd.shell=0 rd.emergency=reboot
 sort-key bootc-fedora-0
+x-options-source-bootc panic=10 systemd.crash_action=reboot rd.shell=0 rd.emergency=reboot
 `,
   );
   expect(plan.origin).toBe(
@@ -51,7 +52,7 @@ describe("kernel arguments", () => {
     const plan = planStage(
       changed,
       stageRequest(makeImage("b", { kargs: parseCmdline("new=1 kept") }), {
-        bootedKargs: parseCmdline("old kept"),
+        imageKargs: new Map([[idOf("a"), parseCmdline("old kept")]]),
         verityOptional: true,
       }),
     );
@@ -66,17 +67,17 @@ describe("names", () => {
         ["ID", "opensuse-leap"],
         ["VERSION_ID", "15.6"],
       ]),
-      "bootc_opensuse_leap-15.6-1.conf",
+      "bootc_opensuse_leap-15.6-1+3.conf",
     ],
     [
       new Map([
         ["ID", "debian"],
         ["VERSION_ID", "13+2"],
       ]),
-      "bootc_debian-13_2-1.conf",
+      "bootc_debian-13_2-1+3.conf",
     ],
-    [new Map([["ID", "arch"]]), `bootc_arch-${idOf("b")}-1.conf`],
-    [new Map([["VERSION", "1/../x"]]), "bootc_bootc-1_.._x-1.conf"],
+    [new Map([["ID", "arch"]]), `bootc_arch-${idOf("b")}-1+3.conf`],
+    [new Map([["VERSION", "1/../x"]]), "bootc_bootc-1_.._x-1+3.conf"],
   ])("%o", (osRelease, fileName) => {
     const plan = planStage(world, stageRequest(makeImage("b", { osRelease })));
     expect(plan.entries[0]?.fileName).toBe(fileName);
@@ -89,7 +90,7 @@ describe("names", () => {
     ]);
     const plan = planStage(world, stageRequest(makeImage("b", { osRelease })));
     expect(plan.entries.map((entry) => entry.fileName)).toEqual([
-      "bootc_fedora-a-1.conf",
+      "bootc_fedora-a-1+3.conf",
       "bootc_fedora-a-0.conf",
     ]);
   });

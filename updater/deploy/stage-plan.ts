@@ -5,21 +5,17 @@
 // to, plus every entry that is not ours, unchanged: the exchange at shutdown replaces the directory.
 
 import { StateError, UnsupportedError } from "../../shared/error.ts";
-import { type BlsEntry, formatEntry } from "../../shared/format/bls/entry.ts";
-import { formatEntryName, makeEntryId, makeSortKey } from "../../shared/format/bls/entry-name.ts";
-import {
-  applyKargsDiff,
-  type Cmdline,
-  formatCmdline,
-  makeParameter,
-  parseCmdline,
-  replaceParameter,
-} from "../../shared/format/kargs/cmdline.ts";
+import { type Cmdline, formatCmdline } from "../../shared/format/kargs/cmdline.ts";
+import { ARTEFACT_PREFIX } from "../boot/artefact-name.ts";
 import type { BootEntry } from "../boot/boot-entry.ts";
-import { ARTEFACT_PREFIX, KERNEL_PARENT, type KernelDirectory } from "../boot/kernel-directory.ts";
+import type { KernelDirectory } from "../boot/kernel-directory.ts";
+import { type BootFailure, retryFailure } from "./boot-failure.ts";
 import type { EntryFile } from "./entry-exchange.ts";
+import { findKargsBase, inheritArguments } from "./kargs-base.ts";
+import { type MenuItem, planMenu } from "./menu-plan.ts";
 import { formatOrigin } from "./origin.ts";
 import { formatStagedFile } from "./staged-file.ts";
+import { findLastGood, isOnTrial } from "./trial.ts";
 import { requireBooted, type World } from "./world.ts";
 
 /** What is known of the image that is to boot. */
@@ -42,46 +38,49 @@ export interface StagePlan {
   readonly entries: readonly EntryFile[];
   readonly origin: string;
   readonly stagedFile: string;
+  /** All known failures, when this one is tried again; null: nothing changes. */
+  readonly failures: readonly BootFailure[] | null;
 }
 
 export interface StageRequest {
   readonly image: NewImage;
-  /** kargs.d of the image that is running. */
-  readonly bootedKargs: Cmdline;
+  /** kargs.d of the images that are running and staged, by id; a staged one's may be missing. */
+  readonly imageKargs: ReadonlyMap<string, Cmdline>;
   /** The boot partition's kernels with their digests. */
   readonly kernels: readonly KernelDirectory[];
   /** Whether the kernel may go without fs-verity. */
   readonly verityOptional: boolean;
   /** Download only. */
   readonly locked: boolean;
+  /** Also when it failed to start before. */
+  readonly retryFailed?: boolean;
 }
 
 /** StateError("conflict") when a deployment boots this image already. */
 export function planStage(world: World, request: StageRequest): StagePlan {
   const { image } = request;
   const booted = requireBooted(world);
-  refuseCollision(world, image.id);
+  if (request.retryFailed !== true || !isFailed(world, image.id)) refuseCollision(world, image.id);
   const bootedEntry = findBootedEntry(world, booted.id);
   const kernel = chooseKernel(image, request.kernels);
-  const options = applyKargsDiff(
-    replaceParameter(
-      parseCmdline(bootedEntry.entry.options),
-      makeImageParameter(image.id, request.verityOptional),
-    ),
-    request.bootedKargs,
-    image.kargs,
+  const base = findKargsBase(world, bootedEntry, request.imageKargs);
+  const { options, extra } = inheritArguments(
+    base,
+    request.imageKargs.get(base.deploymentId ?? "") ?? [],
+    { id: image.id, verityOptional: request.verityOptional, kargs: image.kargs },
   );
   const cmdline = formatCmdline(options);
-  const osId = image.osRelease.get("ID") ?? "bootc";
   return {
     id: image.id,
     kernel,
     cmdline,
-    entries: [
-      makeNewEntry(image, kernel.directory, cmdline),
-      makeFallbackEntry(bootedEntry, osId),
-      ...world.live.filter((entry) => entry.deploymentId === null).map(copyEntry),
-    ],
+    entries: planMenu(world, {
+      names: "image",
+      items: [
+        { kind: "new", image, kernelDirectory: kernel.directory, options: cmdline, extra },
+        ...findFallbacks(world, bootedEntry, image.id),
+      ],
+    }),
     origin: formatOrigin({
       imageReference: image.originReference,
       bootType: "bls",
@@ -89,7 +88,24 @@ export function planStage(world: World, request: StageRequest): StagePlan {
       manifestDigest: image.manifestDigest,
     }),
     stagedFile: formatStagedFile({ id: image.id, locked: request.locked }),
+    failures: request.retryFailed === true ? retryFailure(world.failures, image) : null,
   };
+}
+
+/** What stays behind the new deployment, in this order: the booted one, one that proved itself, pinned ones. */
+function findFallbacks(world: World, booted: BootEntry, newId: string): readonly MenuItem[] {
+  const lastGood = isOnTrial(world) ? findLastGood(world) : null;
+  const pinned = world.live.filter(({ deploymentId }) => world.pins.has(deploymentId ?? ""));
+  const kept = new Set([booted, ...(lastGood === null ? [] : [lastGood]), ...pinned]);
+  return [...kept]
+    .filter(({ deploymentId }) => deploymentId !== newId)
+    .map((entry) => ({ kind: "kept", entry }));
+}
+
+/** In the menu only because its tries ran out. */
+function isFailed(world: World, id: string): boolean {
+  const entries = world.live.filter(({ deploymentId }) => deploymentId === id);
+  return id !== world.booted?.id && entries.every(({ name }) => name.counter?.left === 0);
 }
 
 /** Its kernel arguments are carried over, so it must be there and have some. */
@@ -134,49 +150,4 @@ export function chooseKernel(
   return equal === undefined
     ? { directory: `${ARTEFACT_PREFIX}${image.id}`, write: true }
     : { directory: equal.name, write: false };
-}
-
-export function makeImageParameter(id: string, verityOptional: boolean) {
-  return makeParameter("composefs", verityOptional ? `?${id}` : id);
-}
-
-/** The entry of a deployment that is to boot first. */
-export function makeNewEntry(
-  image: Pick<NewImage, "id" | "osRelease">,
-  kernelDirectory: string,
-  cmdline: string,
-): EntryFile {
-  const { osRelease } = image;
-  const osId = osRelease.get("ID") ?? "bootc";
-  const version = osRelease.get("VERSION_ID") ?? osRelease.get("VERSION") ?? image.id;
-  const directory = `/${KERNEL_PARENT}/${kernelDirectory}`;
-  const entry: BlsEntry = {
-    title: osRelease.get("PRETTY_NAME") ?? osRelease.get("NAME") ?? osRelease.get("ID") ?? image.id,
-    version,
-    target: { kind: "linux", linux: `${directory}/vmlinuz`, initrds: [`${directory}/initrd`] },
-    options: cmdline,
-    machineId: null,
-    sortKey: makeSortKey(osId, 0),
-    extra: [],
-  };
-  return {
-    fileName: formatEntryName({ id: makeEntryId(osId, version, 1), counter: null }),
-    text: formatEntry(entry),
-  };
-}
-
-/** The running deployment's entry, second in the menu. Its boot counter goes with it. */
-function makeFallbackEntry(booted: BootEntry, osId: string): EntryFile {
-  const version = booted.entry.version ?? booted.deploymentId ?? "";
-  return {
-    fileName: formatEntryName({
-      id: makeEntryId(osId, version, 0),
-      counter: booted.name.counter,
-    }),
-    text: formatEntry({ ...booted.entry, sortKey: makeSortKey(osId, 1) }),
-  };
-}
-
-export function copyEntry(entry: BootEntry): EntryFile {
-  return { fileName: entry.fileName, text: entry.text };
 }

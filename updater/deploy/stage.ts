@@ -3,19 +3,28 @@
 // until it is there, nothing that was written is looked at.
 
 import { dirname, join } from "node:path";
-import { removeTree } from "../../shared/sys/directory.ts";
+import type { Cmdline } from "../../shared/format/kargs/cmdline.ts";
+import { byteStringToBytes, type DirectoryNode } from "../../shared/format/tree/node.ts";
+import type { Repository } from "../../shared/store/repository.ts";
+import { openDirectory, removeTree } from "../../shared/sys/directory.ts";
+import { fstatatIfExists } from "../../shared/sys/stat.ts";
 import { applyTransaction } from "../../shared/txn/apply.ts";
+import { syncPath } from "../../shared/txn/durable.ts";
 import type { Step, Transaction } from "../../shared/txn/plan.ts";
-import { KERNEL_PARENT, readKernelDirectories } from "../boot/kernel-directory.ts";
+import { type BootDirectory, kernelRoot } from "../boot/boot-layout.ts";
+import { readKernelDirectories } from "../boot/kernel-directory.ts";
 import type { System } from "../boot/system.ts";
 import { type BootImage, readKargs } from "../image/boot-image.ts";
 import { readFileContent } from "../image/file-content.ts";
 import type { PolicyDecision } from "../image/policy/decision.ts";
+import { type BootFailure, writeFailuresSteps } from "./boot-failure.ts";
 import type { Deployer } from "./deployer.ts";
 import { writeState } from "./deployment-state.ts";
 import { dropStaged, writeEntriesSteps } from "./entry-exchange.ts";
 import { diffEtc, requireMergeable } from "./etc-merge.ts";
 import type { EtcDiff } from "./etc-plan.ts";
+import { type EtcRule, formatEtcPolicyRecord } from "./etc-policy.ts";
+import { readEtcPolicy } from "./etc-policy-files.ts";
 import { readImageTree, requireEtc } from "./image-tree.ts";
 import {
   computeBootDigest,
@@ -24,7 +33,7 @@ import {
   kernelFiles,
 } from "./kernel-source.ts";
 import { formatPolicyRecord, makePolicyRecord } from "./policy-record.ts";
-import { requireExactKernelSpace } from "./space.ts";
+import { requireExactBootSpace, requireStateSpace } from "./space.ts";
 import { planStage, type StagePlan } from "./stage-plan.ts";
 import { formatStagedFile } from "./staged-file.ts";
 import { readStagedFile, stagedFilePath, statePaths } from "./state-directory.ts";
@@ -41,13 +50,18 @@ export interface StageInput {
   readonly decision: PolicyDecision;
   /** Download only. */
   readonly locked: boolean;
+  /** Also when it failed to start before. */
+  readonly retryFailed?: boolean;
 }
 
 export interface StagePreparation {
   readonly plan: StagePlan;
   /** What was changed locally in /etc; the merge is computed again at shutdown. */
   readonly etc: EtcDiff;
+  readonly etcRules: readonly EtcRule[];
   readonly files: KernelFiles;
+  /** Kernels of what is staged now, which goes first: else there is no room. */
+  readonly givesUp: readonly string[];
 }
 
 /** Everything up to the first write; StateError for collisions and /etc conflicts. */
@@ -70,18 +84,51 @@ export function prepareStage(
       kargs: image.kargsD,
       bootDigest: computeBootDigest(repo, files),
     },
-    bootedKargs: readKargs(bootedTree, (file) => readFileContent(repo, file, KARGS_LIMIT_BYTES)),
-    kernels: readKernelDirectories(boot.path),
+    imageKargs: readImageKargs(repo, booted.id, bootedTree, world.stagedFile?.id ?? null),
+    kernels: readKernelDirectories(boot),
     verityOptional: booted.verityOptional || !repo.secure,
     locked: input.locked,
+    retryFailed: input.retryFailed === true,
   });
-  const etc = diffEtc({ repo, etc: requireEtc(bootedTree, booted.id) }, join(system.root, "etc"), {
-    repo,
-    etc: requireEtc(image.tree, image.deploymentId),
-  });
+  const etcRules = readEtcPolicy(system.root, repo, image.tree);
+  const etc = diffEtc(
+    { repo, etc: requireEtc(bootedTree, booted.id) },
+    join(system.root, "etc"),
+    { repo, etc: requireEtc(image.tree, image.deploymentId) },
+    etcRules,
+  );
   requireMergeable(etc);
-  if (plan.kernel.write) requireExactKernelSpace(boot.path, files);
-  return { plan, etc, files };
+  const kernel = plan.kernel.write ? files : null;
+  const givesUp = requireExactBootSpace(boot, world, kernel, plan.entries);
+  const etcTree = requireEtc(image.tree, image.deploymentId);
+  requireStateSpace(system.physicalRoot, etcTree, measureLocal(system, etc));
+  return { plan, etc, etcRules, files, givesUp };
+}
+
+/** Sizes of the local files that shutdown will carry over. */
+function measureLocal(system: System, { added, modified }: EtcDiff): readonly number[] {
+  const paths = [...added, ...modified].map(byteStringToBytes);
+  using etc = openDirectory(null, `${join(system.root, "etc")}/.`);
+  return paths.map((path) => fstatatIfExists(etc, path)?.sizeBytes ?? 0);
+}
+
+/** Of the running image and of the staged one, which nothing needs to be readable for. */
+function readImageKargs(
+  repo: Repository,
+  bootedId: string,
+  bootedTree: DirectoryNode,
+  stagedId: string | null,
+): ReadonlyMap<string, Cmdline> {
+  const read = (tree: DirectoryNode) =>
+    readKargs(tree, (file) => readFileContent(repo, file, KARGS_LIMIT_BYTES));
+  const kargs = new Map([[bootedId, read(bootedTree)]]);
+  if (stagedId === null) return kargs;
+  try {
+    kargs.set(stagedId, read(readImageTree(repo, stagedId)));
+  } catch {
+    // It is going to be replaced; what is running is a base, too.
+  }
+  return kargs;
 }
 
 /** Writes what `prepareStage` planned. When that fails, nothing of it stays. */
@@ -91,7 +138,8 @@ export function applyStage(
   preparation: StagePreparation,
 ): void {
   const { system, repo, boot } = deployer;
-  const { plan, files } = preparation;
+  const { plan, etcRules, files, givesUp } = preparation;
+  if (givesUp.length > 0) giveUpStaged(deployer, givesUp);
   try {
     writeState(repo, system.physicalRoot, {
       id: plan.id,
@@ -99,15 +147,30 @@ export function applyStage(
       var: null,
       origin: plan.origin,
       policy: formatPolicyRecord(makePolicyRecord(input.decision)),
+      etcRules: etcRules.length === 0 ? null : formatEtcPolicyRecord(etcRules),
     });
     const kernel = plan.kernel.write
-      ? copyKernelSteps(system.physicalRoot, boot.path, plan.kernel.directory, files)
+      ? copyKernelSteps(system.physicalRoot, boot, plan.kernel.directory, files)
       : [];
-    applyTransaction(makeStageTransaction(system, boot.path, plan, kernel));
+    applyTransaction(makeStageTransaction(system, boot, plan, kernel));
+    if (plan.failures !== null) keepFailures(system.physicalRoot, plan.failures);
   } catch (error) {
     undoStage(deployer, plan);
     throw error;
   }
+}
+
+/** Makes room for what replaces it. */
+function giveUpStaged({ system, boot }: Deployer, kernels: readonly string[]): void {
+  applyTransaction(dropStaged(system, boot));
+  for (const name of kernels) removeTree(null, join(kernelRoot(boot), name));
+  syncPath(kernelRoot(boot));
+}
+
+/** After the commit: without it the next failure is just not counted as a new one. */
+function keepFailures(physicalRoot: string, failures: readonly BootFailure[]): void {
+  const steps = writeFailuresSteps(physicalRoot, failures);
+  applyTransaction({ prepare: steps.slice(0, -1), commit: steps.at(-1)!, cleanup: [] });
 }
 
 function undoStage({ system, boot }: Deployer, plan: StagePlan): void {
@@ -116,10 +179,11 @@ function undoStage({ system, boot }: Deployer, plan: StagePlan): void {
     removeTree(null, paths.partial);
     // As long as its file is there, what was staged before is untouched and stays staged.
     const earlier = readStagedFile(system);
-    if (earlier === null) applyTransaction(dropStaged(system, boot.path));
-    if (earlier?.id === plan.id) return;
+    if (earlier === null) applyTransaction(dropStaged(system, boot));
+    // One that is tried again is in the menu still.
+    if (earlier?.id === plan.id || plan.failures !== null) return;
     removeTree(null, paths.directory);
-    if (plan.kernel.write) removeTree(null, join(boot.path, KERNEL_PARENT, plan.kernel.directory));
+    if (plan.kernel.write) removeTree(null, join(kernelRoot(boot), plan.kernel.directory));
   } catch {
     // The first error is the one to report; the next staging or collection removes what is left.
   }
@@ -127,7 +191,7 @@ function undoStage({ system, boot }: Deployer, plan: StagePlan): void {
 
 function makeStageTransaction(
   system: System,
-  bootPath: string,
+  boot: BootDirectory,
   plan: StagePlan,
   kernel: readonly Step[],
 ): Transaction {
@@ -137,7 +201,7 @@ function makeStageTransaction(
       ...kernel,
       // From here until the commit nothing is staged, so a shutdown in between changes nothing.
       { kind: "remove", path: stagedFile },
-      ...writeEntriesSteps(bootPath, plan.entries),
+      ...writeEntriesSteps(boot, plan.entries),
       { kind: "mkdir", path: dirname(stagedFile), mode: 0o755 },
     ],
     commit: {

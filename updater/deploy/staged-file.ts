@@ -1,7 +1,7 @@
 // The staged deployment, `/run/composefs/staged-deployment` (bootc.md 4.3).
 
 import { FormatError } from "../../shared/error.ts";
-import { isDeploymentId } from "../boot/boot-entry.ts";
+import { isDeploymentId } from "../boot/artefact-name.ts";
 
 export interface StagedFile {
   readonly id: string;

@@ -3,26 +3,32 @@
 //   state/deploy/<id>/etc            its writable /etc
 //   state/deploy/<id>/var            -> ../../os/default/var, shared by all
 //   state/deploy/<id>/<id>.origin    where the image came from
+//   state/deploy/<id>/<id>.imginfo what bootc once wrote instead of parts of the origin
 //   state/deploy/<id>/<id>.policy.json  which policy accepted it, and by which signature (ours)
 //   /run/composefs/staged-deployment what shutdown will make the default
 //
 // Reading is lenient: what is broken or half-written is reported, never fatal.
 
-import { lstatSync, readdirSync, readFileSync } from "node:fs";
+import { lstatSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { describeError, isErrno } from "../../shared/error.ts";
-import { isDeploymentId } from "../boot/boot-entry.ts";
+import { describeError, isErrno, StateError } from "../../shared/error.ts";
+import { decodeText, readSmallFile, readSmallText } from "../../shared/sys/small-file.ts";
+import { isDeploymentId } from "../boot/artefact-name.ts";
 import type { System } from "../boot/system.ts";
+import { parseLegacyImage } from "./legacy-image.ts";
 import { type Origin, parseOrigin } from "./origin.ts";
 import { type PolicyRecord, parsePolicyRecord } from "./policy-record.ts";
 import { parseStagedFile, type StagedFile } from "./staged-file.ts";
 
 /** Hard-coded in bootc as well. */
 export const VAR_DIRECTORY = "state/os/default/var";
-const VAR_LINK = "../../os/default/var";
+export const VAR_LINK = "../../os/default/var";
 const DEPLOY_DIRECTORY = "state/deploy";
 /** State that is still being written; may always be removed. */
 const PARTIAL_PREFIX = ".partial-";
+const STAGED_LIMIT_BYTES = 64 * 1024;
+const ORIGIN_LIMIT_BYTES = 1024 * 1024;
+const RECORD_LIMIT_BYTES = 8 * 1024 * 1024;
 
 export interface StatePaths {
   readonly deploy: string;
@@ -33,7 +39,13 @@ export interface StatePaths {
   readonly var: string;
   readonly varTarget: string;
   readonly origin: string;
+  /** Legacy only. */
+  readonly imageRecord: string;
   readonly policy: string;
+  /** Empty file (ours): keep this deployment. */
+  readonly pin: string;
+  /** The rules for /etc as they were when it was staged (ours). */
+  readonly etcRules: string;
 }
 
 /** Absolute paths of one deployment's state. */
@@ -48,8 +60,15 @@ export function statePaths(physicalRoot: string, id: string): StatePaths {
     var: join(directory, "var"),
     varTarget: VAR_LINK,
     origin: join(directory, `${id}.origin`),
+    imageRecord: join(directory, `${id}.imginfo`),
     policy: join(directory, policyRecordName(id)),
+    pin: join(directory, `${id}.pinned`),
+    etcRules: join(directory, etcRulesName(id)),
   };
+}
+
+export function etcRulesName(id: string): string {
+  return `${id}.etc-merge.json`;
 }
 
 export function policyRecordName(id: string): string {
@@ -60,8 +79,12 @@ export interface DeploymentState {
   readonly id: string;
   /** Null when missing or unreadable. */
   readonly origin: Origin | null;
-  /** Whether `etc` and `var` are there: without them the initramfs cannot start the deployment. */
+  /** Whether `etc` and `var` are directories: without them the initramfs cannot start the deployment. */
   readonly complete: boolean;
+  /** The manifest's digest is from an old record, and may be another one than the repository's. */
+  readonly digestUncertain?: true;
+  /** Somebody wants to keep it, whatever boots. */
+  readonly isPinned?: boolean;
   /** How its image was accepted; absent when nobody wrote that down. */
   readonly policy?: PolicyRecord;
 }
@@ -73,6 +96,7 @@ export interface StateListing {
   readonly problems: readonly string[];
 }
 
+/** Throws when `state/deploy` cannot be listed. */
 export function readStates(physicalRoot: string): StateListing {
   const deploy = join(physicalRoot, DEPLOY_DIRECTORY);
   const states: DeploymentState[] = [];
@@ -88,24 +112,68 @@ export function readStates(physicalRoot: string): StateListing {
 
 function readState(physicalRoot: string, id: string, problems: string[]): DeploymentState {
   const paths = statePaths(physicalRoot, id);
-  let origin: Origin | null = null;
-  try {
-    origin = parseOrigin(readFileSync(paths.origin, "utf8"), paths.origin);
-  } catch (error) {
-    problems.push(`Deployment ${id.slice(0, 12)} has no usable origin: ${describeError(error)}`);
-  }
-  const complete = exists(paths.etc) && exists(paths.var);
-  if (!complete) problems.push(`Deployment ${id.slice(0, 12)} has no etc or var in its state`);
-  const policy = readPolicyRecord(paths, id, problems);
-  return { id, origin, complete, ...(policy === null ? {} : { policy }) };
+  const tell = (problem: string) => problems.push(`Deployment ${id.slice(0, 12)} ${problem}`);
+  const origin = readOrigin(paths, tell);
+  const missing = (["etc", "var"] as const).filter((name) => !isDirectory(paths[name]));
+  if (missing.length > 0) tell(`has no ${missing.join(" or ")} in its state`);
+  const policy = readPart(paths.policy, RECORD_LIMIT_BYTES, parsePolicyRecord, tell);
+  const isUncertain = origin?.isUncertain === true;
+  return {
+    id,
+    origin: origin?.origin ?? null,
+    complete: missing.length === 0,
+    ...(isUncertain ? { digestUncertain: true } : {}),
+    ...(isPinned(paths) ? { isPinned: true } : {}),
+    ...(policy === null ? {} : { policy }),
+  };
 }
 
-function readPolicyRecord(paths: StatePaths, id: string, problems: string[]): PolicyRecord | null {
+/** Whatever has the name is a pin: better too many than too few. */
+function isPinned({ pin }: StatePaths): boolean {
   try {
-    return parsePolicyRecord(readFileSync(paths.policy), paths.policy);
+    return lstatSync(pin, { throwIfNoEntry: false }) !== undefined;
   } catch (error) {
-    if (isErrno(error, "ENOENT", "ENOTDIR")) return null;
-    problems.push(`Deployment ${id.slice(0, 12)}: ${describeError(error)}`);
+    return !isErrno(error, "ENOTDIR");
+  }
+}
+
+/** What the origin does not say, an old record may. */
+function readOrigin(
+  paths: StatePaths,
+  tell: (problem: string) => void,
+): { readonly origin: Origin; readonly isUncertain: boolean } | null {
+  let origin: Origin | null = null;
+  try {
+    origin = readOriginFile(paths.origin);
+  } catch (error) {
+    tell(`has no usable origin: ${describeError(error)}`);
+  }
+  if (origin === null || origin.manifestDigest !== null) {
+    return origin && { origin, isUncertain: false };
+  }
+  const legacy = readPart(paths.imageRecord, RECORD_LIMIT_BYTES, parseLegacyImage, tell);
+  if (legacy === null) return { origin, isUncertain: false };
+  return { origin: { ...origin, manifestDigest: legacy.manifestDigest }, isUncertain: true };
+}
+
+/** StateError("missing") when there is none. */
+export function readOriginFile(path: string): Origin {
+  const bytes = readSmallFile(path, ORIGIN_LIMIT_BYTES);
+  if (bytes !== null) return parseOrigin(decodeText(bytes, path), path);
+  throw new StateError("missing", `"${path}" is missing`, { path });
+}
+
+function readPart<T>(
+  path: string,
+  limitBytes: number,
+  parse: (bytes: Uint8Array, path: string) => T,
+  tell: (problem: string) => void,
+): T | null {
+  try {
+    const bytes = readSmallFile(path, limitBytes);
+    return bytes === null ? null : parse(bytes, path);
+  } catch (error) {
+    tell(`has a file that is ignored: ${describeError(error)}`);
     return null;
   }
 }
@@ -114,17 +182,11 @@ export function stagedFilePath(system: System): string {
   return join(system.runDirectory, "composefs/staged-deployment");
 }
 
-/** Null when nothing is staged. */
+/** Null when nothing is staged; throws when the file cannot be read or understood. */
 export function readStagedFile(system: System): StagedFile | null {
   const path = stagedFilePath(system);
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (error) {
-    if (isErrno(error, "ENOENT", "ENOTDIR")) return null;
-    throw error;
-  }
-  return parseStagedFile(text, path);
+  const text = readSmallText(path, STAGED_LIMIT_BYTES);
+  return text === null ? null : parseStagedFile(text, path);
 }
 
 function listDirectory(path: string): readonly string[] {
@@ -136,6 +198,10 @@ function listDirectory(path: string): readonly string[] {
   }
 }
 
-function exists(path: string): boolean {
-  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+function isDirectory(path: string): boolean {
+  try {
+    return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+  } catch {
+    return false; // a loop of links, a bad disk: the initramfs cannot use it either
+  }
 }

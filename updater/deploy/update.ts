@@ -14,14 +14,28 @@ import type { PullPlan } from "../image/pull-plan.ts";
 import type { PullProgress } from "../image/pull-progress.ts";
 import { formatOriginReference, type ImageReference } from "../image/reference.ts";
 import type { ImageSource, ResolvedImage } from "../image/resolved-image.ts";
-import { applyCleanup } from "./cleanup.ts";
+import {
+  type BootFailure,
+  describeFailure,
+  type FailedImage,
+  findFailure,
+} from "./boot-failure.ts";
+import { keepCachedUpdate } from "./cached-update.ts";
+import { applyCleanup, readCleanupScope } from "./cleanup.ts";
 import { planCleanup } from "./cleanup-plan.ts";
 import type { Deployer } from "./deployer.ts";
 import type { BootedImage } from "./environment.ts";
 import { describeImage, type ImageFacts } from "./image-facts.ts";
-import { listTags } from "./image-tag.ts";
+import { migrateNames } from "./name-migration.ts";
 import { requireKernelSpace, requirePullSpace } from "./space.ts";
 import { applyStage, prepareStage, type StagePreparation, setStagedLock } from "./stage.ts";
+import {
+  recordAvailable,
+  recordPulled,
+  recordRefused,
+  recordStaged,
+  type UpdatedImage,
+} from "./update-events.ts";
 import { IMPORTING, STAGING_STEPS, type UpdateStep } from "./update-step.ts";
 import { observeWorld, requireBooted, type World } from "./world.ts";
 
@@ -39,6 +53,10 @@ export interface UpdateRequest {
   readonly downloadOnly: boolean;
   /** Fetch and plan, but change nothing that boots. */
   readonly dryRun: boolean;
+  /** Stage it also when it failed to start before. */
+  readonly retryFailed?: boolean;
+  /** `reference` is not what the machine follows, only looked at. */
+  readonly isExcursion?: boolean;
 }
 
 export interface UpdateObserver {
@@ -52,6 +70,8 @@ export interface UpdateObserver {
 export type UpdateOutcome =
   /** The image is deployed already. */
   | { readonly kind: "unchanged"; readonly slot: "booted" | "rollback" }
+  /** It did not start when it was tried, and nobody asked for another try. */
+  | { readonly kind: "failed-before"; readonly failure: BootFailure }
   /** It is staged already; whether shutdown applies it may have changed. */
   | {
       readonly kind: "already-staged";
@@ -80,25 +100,34 @@ export async function updateImage(
   observer: UpdateObserver,
 ): Promise<UpdateOutcome> {
   const { system } = deployer;
-  const world = observeWorld(system, deployer.boot.path, booted);
+  const world = observeWorld(system, deployer.boot, booted);
   const resolving = resolveAdmitted(request.source, request.reference);
   const admitted = await raceAbort(resolving, observer.signal);
   const { resolved } = admitted;
   const { manifestDigest } = resolved;
   const facts = describeImage(resolved.manifest, resolved.config);
+  if (!request.dryRun && request.isExcursion !== true) {
+    const originReference = formatOriginReference(request.reference);
+    keepCachedUpdate(system.physicalRoot, { originReference, manifestDigest, facts }, new Date());
+  }
   const known = request.kind === "upgrade" ? findKnown(world, request, manifestDigest) : null;
   if (known !== null) {
     const changes = known.kind === "already-staged" && known.lock !== "kept";
     if (changes && !request.dryRun) setStagedLock(system, known.id, known.lock === "locked");
     return known;
   }
+  const failure = findUnwanted(world, request, { manifestDigest });
+  const found: UpdatedImage = { reference: request.reference, manifestDigest, facts };
+  if (failure !== null) return refuseFailed(system, request, found, failure);
   const makePlan = () =>
     planImagePull(deployer.repo, request.source, resolved, {
       isForDisplay: request.checkOnly,
       ...(observer.signal && { signal: observer.signal }),
     });
   if (request.checkOnly) {
-    return { kind: "available", manifestDigest, facts, plan: await makePlan() };
+    const plan = await makePlan();
+    recordAvailable(system, found);
+    return { kind: "available", manifestDigest, facts, plan };
   }
   const plan = await findRoom(deployer, world, request, makePlan);
   try {
@@ -121,7 +150,7 @@ async function findRoom(
   const { system, boot } = deployer;
   const requireRoom = (plan: PullPlan) => {
     requirePullSpace(system.physicalRoot, plan, request.source.name);
-    requireKernelSpace(boot.path, plan, world);
+    requireKernelSpace(boot, plan, world);
     return plan;
   };
   try {
@@ -142,9 +171,19 @@ async function fetchAndStage(
   observer: UpdateObserver,
 ): Promise<UpdateOutcome> {
   const { manifestDigest } = resolved;
-  if (!request.dryRun) startFinalizeService(deployer.system);
+  const { system } = deployer;
+  const facts = describeImage(resolved.manifest, resolved.config);
+  const updated: UpdatedImage = { reference: request.reference, manifestDigest, facts };
+  if (!request.dryRun) startFinalizeService(system);
   const image = await pullBootImage(deployer.repo, request.source, { resolved, plan }, observer);
-  const slot = findSlot(world, image.deploymentId);
+  const id = image.deploymentId;
+  if (!request.dryRun) recordPulled(system, updated, { id, fetchedBytes: plan.fetchBytes });
+  const failure = findUnwanted(world, request, { id, manifestDigest });
+  if (failure !== null) {
+    observer.onStep(null);
+    return refuseFailed(system, request, updated, failure);
+  }
+  const slot = findFailure(world.failures, { id }) === null ? findSlot(world, id) : null;
   if (slot !== null && request.kind === "upgrade") {
     observer.onStep(null);
     return { kind: "unchanged", slot };
@@ -155,18 +194,46 @@ async function fetchAndStage(
     originReference: formatOriginReference(request.reference),
     decision,
     locked: request.downloadOnly,
+    retryFailed: request.retryFailed === true,
   };
   observer.onStep(request.dryRun ? null : STAGING_STEPS.merging);
-  const preparation = prepareStage(deployer, world, input);
+  const current = request.dryRun ? world : migrateNames(deployer, world);
+  const preparation = prepareStage(deployer, current, input);
   if (request.dryRun) return { kind: "planned", preparation };
   observer.onStep(STAGING_STEPS.deploying);
   applyStage(deployer, input, preparation);
+  const { kind, downloadOnly } = request;
+  recordStaged(system, updated, { id, kind, downloadOnly, world });
   observer.onStep(STAGING_STEPS.cleanup);
   dropDownloads(deployer.repo);
   cleanUpStaged(deployer, requireBooted(world));
   observer.onStep(null);
-  const facts = describeImage(resolved.manifest, resolved.config);
-  return { kind: "staged", id: image.deploymentId, manifestDigest, facts };
+  return { kind: "staged", id, manifestDigest, facts };
+}
+
+/** StateError("conflict") when a switch leads to an image that failed to start. */
+function findUnwanted(
+  world: World,
+  request: UpdateRequest,
+  image: FailedImage,
+): BootFailure | null {
+  const failure = request.retryFailed === true ? null : findFailure(world.failures, image);
+  if (failure === null || request.kind === "upgrade") return failure;
+  throw new StateError(
+    "conflict",
+    `${describeFailure(failure)}; "--retry-failed" stages it all the same`,
+    { id: failure.id },
+  );
+}
+
+function refuseFailed(
+  system: System,
+  { checkOnly, dryRun }: UpdateRequest,
+  image: UpdatedImage,
+  failure: BootFailure,
+): UpdateOutcome {
+  if (!checkOnly && !dryRun) recordRefused(system, image, failure);
+  return { kind: "failed-before", failure };
 }
 
 /** A deployment of exactly this manifest. */
@@ -174,7 +241,7 @@ function findKnown(
   world: World,
   request: UpdateRequest,
   manifestDigest: string,
-): Exclude<UpdateOutcome, { kind: "planned" | "staged" | "available" }> | null {
+): Extract<UpdateOutcome, { kind: "unchanged" | "already-staged" }> | null {
   const isKnown = (id: string | undefined) =>
     world.states.some(
       (state) => state.id === id && state.origin?.manifestDigest === manifestDigest,
@@ -227,8 +294,8 @@ function startFinalizeService(system: System): void {
 }
 
 function cleanUp(deployer: Deployer, booted: BootedImage, timeLimitMs?: number): void {
-  const world = observeWorld(deployer.system, deployer.boot.path, booted);
-  const plan = planCleanup(world, { tags: listTags(deployer.repo), kernelsOnly: false });
+  const world = observeWorld(deployer.system, deployer.boot, booted);
+  const plan = planCleanup(world, readCleanupScope(deployer.repo, world));
   applyCleanup(deployer, plan, {
     dryRun: false,
     ...(timeLimitMs !== undefined && { timeLimitMs }),

@@ -3,53 +3,126 @@
 
 import { join } from "node:path";
 import { describeError, StateError } from "../../shared/error.ts";
+import { type BootAssessment, readAssessment } from "../boot/assessment.ts";
 import type { BootEntry } from "../boot/boot-entry.ts";
+import type { BootDirectory, BootLayout } from "../boot/boot-layout.ts";
+import { readMenu } from "../boot/boot-menu.ts";
 import { type Bootloader, detectBootloader } from "../boot/efi-variable.ts";
-import { LIVE_ENTRIES, readEntryDirectory, STAGED_ENTRIES } from "../boot/entry-directory.ts";
-import { listKernelDirectories } from "../boot/kernel-directory.ts";
+import { type BrokenEntry, LIVE_ENTRIES } from "../boot/entry-directory.ts";
+import {
+  listKernelDirectories,
+  listStrayFiles,
+  listUnifiedKernels,
+} from "../boot/kernel-directory.ts";
+import { findFixedDefault } from "../boot/loader-default.ts";
 import type { System } from "../boot/system.ts";
+import { type BootFailure, readFailures } from "./boot-failure.ts";
 import type { BootedImage } from "./environment.ts";
 import type { StagedFile } from "./staged-file.ts";
 import { type DeploymentState, readStagedFile, readStates } from "./state-directory.ts";
+
+/** A part that could not be read at all: nothing may be concluded from what it does not show. */
+export type WorldPart = "live" | "staged" | "staged-file" | "states" | "kernels";
 
 export interface World {
   /** Null at install, and when looking at a disk that is not running. */
   readonly booted: BootedImage | null;
   readonly bootloader: Bootloader;
+  readonly layout: BootLayout;
+  /** Whether the loader counted this start. */
+  readonly assessment: BootAssessment;
+  /** Deployments that did not start. */
+  readonly failures: readonly BootFailure[];
   /** Both in menu order; `staged` is null when there is no such directory. */
   readonly live: readonly BootEntry[];
   readonly staged: readonly BootEntry[] | null;
+  /** Files of `loader/entries` that could not be understood; the boot loader may see more in them. */
+  readonly brokenLive: readonly BrokenEntry[];
+  readonly brokenStaged: readonly BrokenEntry[];
   readonly stagedFile: StagedFile | null;
   readonly states: readonly DeploymentState[];
+  /** Deployments that somebody wants to keep. */
+  readonly pins: ReadonlySet<string>;
   /** Names in `state/deploy` left by interrupted work. */
   readonly leftovers: readonly string[];
   /** Names of the kernel directories on the boot partition. */
   readonly kernels: readonly string[];
+  /** Names of the unified kernels in `EFI/Linux/bootc`, and of the directories with their addons. */
+  readonly ukis: readonly string[];
+  /** Below the boot directory: files of writers that died. */
+  readonly strays: readonly string[];
+  readonly unread: readonly WorldPart[];
   /** What was found broken and skipped, one sentence each. */
   readonly problems: readonly string[];
 }
 
-export function observeWorld(system: System, bootPath: string, booted: BootedImage | null): World {
+export function observeWorld(
+  system: System,
+  boot: BootDirectory,
+  booted: BootedImage | null,
+): World {
   const problems: string[] = [];
-  const live = readEntryDirectory(join(bootPath, LIVE_ENTRIES));
-  const staged = readEntryDirectory(join(bootPath, STAGED_ENTRIES));
-  const listing = readStates(system.physicalRoot);
-  let stagedFile: StagedFile | null = null;
-  try {
-    stagedFile = readStagedFile(system);
-  } catch (error) {
-    problems.push(`The staged deployment is ignored: ${describeError(error)}`);
-  }
-  problems.push(...(live?.problems ?? []), ...(staged?.problems ?? []), ...listing.problems);
+  const unread: WorldPart[] = [];
+  const readPart = <T>(part: WorldPart, what: string, read: () => T, fallback: T): T => {
+    try {
+      return read();
+    } catch (error) {
+      unread.push(part);
+      problems.push(`${what}: ${describeError(error)}`);
+      return fallback;
+    }
+  };
+  const readEntries = (part: "live" | "staged") =>
+    readPart(part, "Boot entries are unknown", () => readMenu(boot, part), null);
+  const live = readEntries("live");
+  const staged = readEntries("staged");
+  const listing = readPart(
+    "states",
+    "The deployments' state cannot be listed",
+    () => readStates(system.physicalRoot),
+    { states: [], leftovers: [], problems: [] },
+  );
+  const stagedFile = readPart(
+    "staged-file",
+    "The staged deployment is ignored",
+    () => readStagedFile(system),
+    null,
+  );
+  const kernels = readPart(
+    "kernels",
+    "Kernels cannot be listed",
+    () => listKernelDirectories(boot),
+    [],
+  );
+  const failures = readFailures(system.physicalRoot);
+  for (const part of [failures, live, staged, listing]) problems.push(...(part?.problems ?? []));
+  problems.push(...findFixedDefault(system, boot));
   return {
     booted,
     bootloader: detectBootloader(system),
+    layout: boot.layout,
+    assessment: readAssessment(system, boot),
+    failures: failures.failures,
     live: live?.entries ?? [],
     staged: staged?.entries ?? null,
+    brokenLive: live?.broken ?? [],
+    brokenStaged: staged?.broken ?? [],
     stagedFile,
     states: listing.states,
+    pins: new Set(listing.states.filter((state) => state.isPinned).map((state) => state.id)),
     leftovers: listing.leftovers,
-    kernels: listKernelDirectories(bootPath),
+    kernels,
+    ukis: readPart(
+      "kernels",
+      "Unified kernels cannot be listed",
+      () => listUnifiedKernels(boot),
+      [],
+    ),
+    strays: [
+      ...(live?.leftovers ?? []).map((name) => join(LIVE_ENTRIES, name)),
+      ...listStrayFiles(boot, kernels),
+    ],
+    unread,
     problems,
   };
 }

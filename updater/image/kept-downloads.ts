@@ -36,9 +36,13 @@ export function keepLayer(repo: Repository, diffId: string): void {
   openat(repo.dir, path, O.WRONLY | O.CREAT | O.NOFOLLOW, 0o600).close();
 }
 
-/** Names of streams that garbage collection has to keep for a pull that may go on. */
-export function listKeptLayers(repo: Repository): string[] {
-  const names = listFiles(repo).flatMap(({ name }) => {
+/** Names of streams that garbage collection has to keep for a pull that may go on: less what is surplus. */
+export function listKeptLayers(repo: Repository, nowSec: number = Date.now() / 1000): string[] {
+  const files = listFiles(repo);
+  const surplus = new Set(findSurplus(files, nowSec));
+  const names = files.flatMap((file) => {
+    const { name } = file;
+    if (surplus.has(file)) return [];
     const match = /^([a-z0-9]+)-([0-9a-f]+)\.layer$/.exec(name);
     return match === null ? [] : [layerStreamName(`${match[1]}:${match[2]}`)];
   });
@@ -68,9 +72,12 @@ export function settleDownloads(repo: Repository, error: unknown): void {
 
 /** Removes what is old or too much. */
 export function pruneDownloads(repo: Repository, nowSec: number = Date.now() / 1000): void {
-  const files = listFiles(repo).toSorted((a, b) => b.mtimeSec - a.mtimeSec);
-  const surplus = files.filter((file, i) => i >= MAX_FILES || nowSec - file.mtimeSec > MAX_AGE_S);
-  for (const { name } of surplus) removeUnlessBusy(repo, name);
+  for (const { name } of findSurplus(listFiles(repo), nowSec)) removeUnlessBusy(repo, name);
+}
+
+function findSurplus(files: readonly KeptFile[], nowSec: number): readonly KeptFile[] {
+  const newest = files.toSorted((a, b) => b.mtimeSec - a.mtimeSec);
+  return newest.filter((file, i) => i >= MAX_FILES || nowSec - file.mtimeSec > MAX_AGE_S);
 }
 
 /** Removes everything that is not in use. */

@@ -1,24 +1,32 @@
 import { expect, test } from "vitest";
 import { UsageError } from "../../shared/error.ts";
 import { formatCmdline, parseCmdline } from "../../shared/format/kargs/cmdline.ts";
-import { idOf, makeImage } from "../../test/support/small-world.ts";
-import { planInstall, rootArguments } from "./install-plan.ts";
+import { idOf, makeImage, SYSTEMD_LAYOUT } from "../../test/support/small-world.ts";
+import { chooseTrialKargs } from "../deploy/trial-kargs.ts";
+import { parseKargDeletes, planInstall, rootArguments } from "./install-plan.ts";
 
 test.each([
   ["UUID=1", null, [], "root=UUID=1 rw"],
   ["", "", ["a=b c", 'd="e f"'], 'rw a=b c d="e f"'],
   ["LABEL=r", "UUID=2", [], "root=LABEL=r rw boot=UUID=2 systemd.mount-extra=UUID=2:/boot:auto:ro"],
 ])("root %j, boot %j, --karg %j", (rootSpec, bootSpec, kargs, expected) => {
-  expect(formatCmdline(rootArguments({ rootSpec, bootSpec, kargs }))).toBe(expected);
+  expect(formatCmdline(rootArguments({ rootSpec, bootSpec, kargs, kargDeletes: [] }))).toBe(
+    expected,
+  );
 });
 
 test.each(["composefs=00", "composefs.digest=x", 'a="b', 'a="b\nc"'])(
   "refuses --karg %s",
   (karg) => {
-    const make = () => rootArguments({ rootSpec: "", bootSpec: null, kargs: [karg] });
+    const make = () =>
+      rootArguments({ rootSpec: "", bootSpec: null, kargs: [karg], kargDeletes: [] });
     expect(make).toThrow(UsageError);
+    expect(() => parseKargDeletes([karg])).toThrow(UsageError);
   },
 );
+
+/** What we add ourselves. */
+const TRIAL_KARGS = chooseTrialKargs([], []);
 
 test("order of arguments; an equal kernel on the partition is used", () => {
   const image = makeImage("a", { kargs: parseCmdline("quiet console=ttyS0") });
@@ -26,10 +34,65 @@ test("order of arguments; an equal kernel on the partition is used", () => {
   const plan = planInstall({
     image,
     kargs: parseCmdline("root=UUID=1 rw console=ttyS0"),
+    kargDeletes: [],
     kernels,
+    layout: SYSTEMD_LAYOUT,
     verityOptional: true,
   });
-  expect(plan.cmdline).toBe(`root=UUID=1 rw console=ttyS0 composefs=?${idOf("a")} quiet`);
+  expect(plan.cmdline).toBe(
+    `root=UUID=1 rw console=ttyS0 composefs=?${idOf("a")} quiet ${TRIAL_KARGS}`,
+  );
   expect(plan.kernel).toEqual({ directory: "bootc_composefs-old", write: false });
   expect(plan.entry.fileName).toBe("bootc_fedora-a-1.conf");
+  // Both want it: it outlives the image's wish.
+  expect(plan.entry.text).toContain("\nx-options-source-bootc-machine console=ttyS0\n");
+});
+
+test.each([
+  ["rw", "root=1 ro", 'composefs=? console=tty0 console=ttyS0 a="b c"'],
+  ["console", "root=1 rw ro", 'composefs=? a="b c"'],
+  ['console=tty0 a="b c"', "root=1 rw ro", "composefs=? console=ttyS0"],
+  ["nothing there", "root=1 rw ro", 'composefs=? console=tty0 console=ttyS0 a="b c"'],
+  ["ro", "root=1 rw ro", 'composefs=? console=tty0 console=ttyS0 a="b c"'],
+])("--karg-delete %j", (text, given, image) => {
+  const kargDeletes = parseKargDeletes([text]);
+  const kargs = rootArguments({ rootSpec: "1", bootSpec: null, kargs: ["ro"], kargDeletes });
+  expect(formatCmdline(kargs)).toBe(given);
+  const plan = planInstall({
+    image: makeImage("a", { kargs: parseCmdline('console=tty0 console=ttyS0 a="b c"') }),
+    kargs: [],
+    kargDeletes,
+    kernels: [],
+    layout: SYSTEMD_LAYOUT,
+    verityOptional: true,
+  });
+  expect(plan.cmdline.replace(idOf("a"), "").replace(` ${TRIAL_KARGS}`, "")).toBe(image);
+});
+
+test("an image that has all we would add: no source of ours", () => {
+  const plan = planInstall({
+    image: makeImage("a", { kargs: parseCmdline(`${TRIAL_KARGS} quiet`) }),
+    kargs: parseCmdline("root=UUID=1 rw"),
+    kargDeletes: [],
+    kernels: [],
+    layout: SYSTEMD_LAYOUT,
+    verityOptional: true,
+  });
+  expect(plan.entry.text).not.toContain("x-options-source");
+  expect(plan.cmdline).toBe(`root=UUID=1 rw composefs=?${idOf("a")} ${TRIAL_KARGS} quiet`);
+});
+
+test("--karg-delete of what we add ourselves lasts, since the source has it", () => {
+  const plan = planInstall({
+    image: makeImage("a"),
+    kargs: parseCmdline("panic"),
+    kargDeletes: parseKargDeletes(["panic rd.shell=0"]),
+    kernels: [],
+    layout: SYSTEMD_LAYOUT,
+    verityOptional: true,
+  });
+  expect(plan.cmdline).toBe(
+    `panic composefs=?${idOf("a")} systemd.crash_action=reboot rd.emergency=reboot`,
+  );
+  expect(plan.entry.text).toMatch(/\nx-options-source-bootc .*rd\.shell=0 rd\.emergency=reboot\n/);
 });

@@ -10,20 +10,17 @@ import { ensureRepository, type Repository } from "../../shared/store/repository
 import { mkdiratIfMissing, removeTree } from "../../shared/sys/directory.ts";
 import { symlinkat } from "../../shared/sys/link.ts";
 import { applyTransaction } from "../../shared/txn/apply.ts";
+import { type BootDirectory, kernelRoot } from "../boot/boot-layout.ts";
 import { LIVE_ENTRIES, readEntryDirectory } from "../boot/entry-directory.ts";
-import { type BootDirectory, openTargetBootDirectory } from "../boot/esp.ts";
-import {
-  KERNEL_PARENT,
-  listKernelDirectories,
-  readKernelDirectories,
-} from "../boot/kernel-directory.ts";
+import { openTargetBootDirectory } from "../boot/esp.ts";
+import { listKernelDirectories, readKernelDirectories } from "../boot/kernel-directory.ts";
 import type { System } from "../boot/system.ts";
 import { requireBootctl } from "../boot/systemd-boot.ts";
 import { writeState } from "../deploy/deployment-state.ts";
 import { requireEtc } from "../deploy/image-tree.ts";
 import { computeBootDigest, copyKernelSteps, kernelFiles } from "../deploy/kernel-source.ts";
 import { formatPolicyRecord, makePolicyRecord } from "../deploy/policy-record.ts";
-import { requireExactKernelSpace, requireKernelSpace, requirePullSpace } from "../deploy/space.ts";
+import { requireExactBootSpace, requireKernelSpace, requirePullSpace } from "../deploy/space.ts";
 import { pullBootImage, type UpdateObserver } from "../deploy/update.ts";
 import { INSTALL_STEPS } from "../deploy/update-step.ts";
 import type { BootImage } from "../image/boot-image.ts";
@@ -36,7 +33,7 @@ import type { ImageSource, ResolvedImage } from "../image/resolved-image.ts";
 import { lookupDirectory } from "../image/tree-lookup.ts";
 import { BOOTCTL_ROOT, installBootloader, setLoaderTimeout } from "./bootloader.ts";
 import { settleFileSystem, syncFileSystem } from "./disk-settlement.ts";
-import { type InstallPlan, planInstall, rootArguments } from "./install-plan.ts";
+import { type InstallPlan, parseKargDeletes, planInstall, rootArguments } from "./install-plan.ts";
 import { checkTarget, checkVerity, findRootSpec } from "./target.ts";
 
 const ALGORITHM = "sha512";
@@ -55,6 +52,7 @@ export interface InstallRequest {
   readonly rootMountSpec: string | null;
   readonly bootMountSpec: string | null;
   readonly kargs: readonly string[];
+  readonly kargDeletes: readonly string[];
   readonly allowMissingVerity: boolean;
   readonly bootloader: "systemd" | "none";
   readonly genericImage: boolean;
@@ -68,6 +66,7 @@ export interface InstallPreparation extends Disposable {
   readonly pullPlan: PullPlan;
   /** Kernel arguments but those of the image. */
   readonly kargs: Cmdline;
+  readonly kargDeletes: Cmdline;
   readonly boot: BootDirectory;
 }
 
@@ -80,10 +79,12 @@ export async function prepareInstall(
   const mount = checkTarget(system, target);
   if (!request.allowMissingVerity) checkVerity(target, mount, ALGORITHM);
   if (request.bootloader === "systemd") requireBootctl();
+  const kargDeletes = parseKargDeletes(request.kargDeletes);
   const kargs = rootArguments({
     rootSpec: request.rootMountSpec ?? findRootSpec(mount),
     bootSpec: request.bootMountSpec,
     kargs: request.kargs,
+    kargDeletes,
   });
   const { resolved, decision } = await resolveAdmitted(request.source, request.sourceReference);
   const settings = { algorithm: ALGORITHM, secure: !request.allowMissingVerity } as const;
@@ -91,12 +92,12 @@ export async function prepareInstall(
   requirePullSpace(target, pullPlan, request.source.name);
   const boot = openTargetBootDirectory(system, target);
   try {
-    requireKernelSpace(boot.path, pullPlan, null);
+    requireKernelSpace(boot, pullPlan, null);
   } catch (error) {
     boot[Symbol.dispose]();
     throw error;
   }
-  const found = { resolved, decision, pullPlan, kargs, boot };
+  const found = { resolved, decision, pullPlan, kargs, kargDeletes, boot };
   return { ...found, [Symbol.dispose]: () => boot[Symbol.dispose]() };
 }
 
@@ -107,12 +108,12 @@ export async function installToFilesystem(
   observer: UpdateObserver,
 ): Promise<InstallPlan> {
   const { boot } = preparation;
-  const before = listBootFiles(boot.path);
+  const before = listBootFiles(boot);
   let plan: InstallPlan;
   try {
     plan = await writeInstallation(request, preparation, observer);
   } catch (error) {
-    undoInstall(request.target, boot.path, before);
+    undoInstall(request.target, boot, before);
     throw error;
   }
   observer.onStep(INSTALL_STEPS.settling);
@@ -123,7 +124,7 @@ export async function installToFilesystem(
 
 async function writeInstallation(
   request: InstallRequest,
-  { resolved, decision, pullPlan, kargs, boot }: InstallPreparation,
+  { resolved, decision, pullPlan, kargs, kargDeletes, boot }: InstallPreparation,
   observer: UpdateObserver,
 ): Promise<InstallPlan> {
   using repo = createRepository(request.target, request.allowMissingVerity);
@@ -138,7 +139,9 @@ async function writeInstallation(
       bootDigest: computeBootDigest(repo, kernelFiles(image)),
     },
     kargs,
-    kernels: readKernelDirectories(boot.path),
+    kargDeletes,
+    kernels: readKernelDirectories(boot),
+    layout: boot.layout,
     verityOptional: request.allowMissingVerity,
   });
   dropDownloads(repo);
@@ -146,10 +149,10 @@ async function writeInstallation(
   return plan;
 }
 
-function undoInstall(target: string, bootPath: string, before: ReadonlySet<string>): void {
+function undoInstall(target: string, boot: BootDirectory, before: ReadonlySet<string>): void {
   try {
     for (const name of TOP_DIRECTORIES) removeTree(null, join(target, name));
-    for (const path of listBootFiles(bootPath)) if (!before.has(path)) removeTree(null, path);
+    for (const path of listBootFiles(boot)) if (!before.has(path)) removeTree(null, path);
   } catch {
     // The first error is the one to report.
   }
@@ -162,6 +165,8 @@ function createRepository(target: string, insecure: boolean): Repository {
   });
   // Where bootc's container storage and ostree's tools look.
   mkdiratIfMissing(null, join(target, "ostree"), 0o755);
+  // bootc-status-updated.path watches where this link leads to.
+  mkdiratIfMissing(null, join(target, "composefs/bootc"), 0o755);
   symlinkat("../composefs/bootc", null, join(target, "ostree/bootc"));
   return repo;
 }
@@ -180,7 +185,7 @@ function applyInstall(installation: Installation): void {
   const { request, repo, boot, image, plan, decision, observer } = installation;
   const { target } = request;
   const files = kernelFiles(image);
-  if (plan.kernel.write) requireExactKernelSpace(boot.path, files);
+  requireExactBootSpace(boot, null, plan.kernel.write ? files : null, [plan.entry]);
   if (request.bootloader === "systemd") {
     observer.onStep(INSTALL_STEPS.bootloader);
     applyTransaction(setLoaderTimeout(boot.path));
@@ -199,14 +204,13 @@ function applyInstall(installation: Installation): void {
     var: lookupDirectory(image.tree, "var"),
     origin: plan.origin,
     policy: formatPolicyRecord(makePolicyRecord(decision)),
+    etcRules: null,
   });
   syncFileSystem(target);
   const entries = join(boot.path, LIVE_ENTRIES);
   applyTransaction({
     prepare: [
-      ...(plan.kernel.write
-        ? copyKernelSteps(target, boot.path, plan.kernel.directory, files)
-        : []),
+      ...(plan.kernel.write ? copyKernelSteps(target, boot, plan.kernel.directory, files) : []),
       { kind: "mkdir", path: join(boot.path, "loader"), mode: 0o755 },
       { kind: "mkdir", path: entries, mode: 0o755 },
     ],
@@ -222,13 +226,11 @@ function applyInstall(installation: Installation): void {
 }
 
 /** Paths of the kernel directories and entries on the boot partition. */
-function listBootFiles(bootPath: string): ReadonlySet<string> {
-  const kernels = listKernelDirectories(bootPath).map((name) =>
-    join(bootPath, KERNEL_PARENT, name),
-  );
-  const entries = readEntryDirectory(join(bootPath, LIVE_ENTRIES))?.entries ?? [];
+function listBootFiles(boot: BootDirectory): ReadonlySet<string> {
+  const kernels = listKernelDirectories(boot).map((name) => join(kernelRoot(boot), name));
+  const entries = readEntryDirectory(join(boot.path, LIVE_ENTRIES))?.entries ?? [];
   return new Set([
     ...kernels,
-    ...entries.map((entry) => join(bootPath, LIVE_ENTRIES, entry.fileName)),
+    ...entries.map((entry) => join(boot.path, LIVE_ENTRIES, entry.fileName)),
   ]);
 }

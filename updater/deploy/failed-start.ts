@@ -1,0 +1,82 @@
+// A start on trial that failed its checks, or is not complete in time: why is written down for whoever starts
+// next, and the machine restarts when another deployment can take over (docs/boot-assessment.md).
+
+import { join } from "node:path";
+import { readSmallText } from "../../shared/sys/small-file.ts";
+import { applyTransaction } from "../../shared/txn/apply.ts";
+import { runProgram } from "../boot/program.ts";
+import type { System } from "../boot/system.ts";
+import { type FailedRecord, writeFailedSteps } from "./boot-record.ts";
+import { findTrialEntry, isGrubTrial } from "./trial.ts";
+import { requireBooted, type World } from "./world.ts";
+
+export type FailedStartPlan =
+  | { readonly kind: "nothing"; readonly reason: string }
+  | { readonly kind: "failed"; readonly record: FailedRecord; readonly restarts: boolean };
+
+const LIST_LIMIT = 5;
+const RESULTS_LIMIT_BYTES = 64 * 1024;
+
+/** Asks systemd what is wrong. `now`: RFC 3339. */
+export function planFailedStart(system: System, world: World, now: string): FailedStartPlan {
+  const { id } = requireBooted(world);
+  if (findTrialEntry(world) === null && !isGrubTrial(world)) {
+    return { kind: "nothing", reason: "This start is not on trial" };
+  }
+  if (systemctl(["is-active", "boot-complete.target"]).trim() === "active") {
+    return { kind: "nothing", reason: "This start is complete" };
+  }
+  const restarts = world.live.some(
+    ({ deploymentId, name }) =>
+      deploymentId !== null && deploymentId !== id && name.counter?.left !== 0,
+  );
+  return { kind: "failed", record: { id, at: now, detail: findCause(system) }, restarts };
+}
+
+export function noteFailedStart(
+  { physicalRoot }: System,
+  { record }: Extract<FailedStartPlan, { kind: "failed" }>,
+): void {
+  const steps = writeFailedSteps(physicalRoot, record);
+  applyTransaction({ prepare: steps.slice(0, -1), commit: steps.at(-1)!, cleanup: [] });
+}
+
+function findCause(system: System): string {
+  return explainCause({
+    checks: readSmallText(join(system.runDirectory, "bootc/health-failed"), RESULTS_LIMIT_BYTES),
+    failedUnits: systemctl(["list-units", "--state=failed", "--plain", "--no-legend", "--full"]),
+    jobs: systemctl(["list-jobs", "--plain", "--no-legend", "--full"]),
+  });
+}
+
+/** Texts as run-health-checks and systemctl write them. The most telling comes first. */
+export function explainCause(found: {
+  readonly checks: string | null;
+  readonly failedUnits: string;
+  readonly jobs: string;
+}): string {
+  const checks = lines(found.checks ?? "");
+  if (checks.length > 0) return `Health check ${list(checks)}`;
+  const units = lines(found.failedUnits).map((line) => line.split(/\s+/)[0]!);
+  if (units.length > 0) return `${list(units)} failed`;
+  const running = lines(found.jobs)
+    .map((line) => line.split(/\s+/))
+    .filter(([, , , state]) => state === "running")
+    .map(([, unit]) => unit!);
+  if (running.length > 0) return `Not complete in time, waiting for ${list(running)}`;
+  return "boot-complete.target was not reached";
+}
+
+function lines(text: string): string[] {
+  return text.split("\n").flatMap((line) => (line.trim() === "" ? [] : [line.trim()]));
+}
+
+function list(items: readonly string[]): string {
+  const more = items.length > LIST_LIMIT ? ` and ${items.length - LIST_LIMIT} more` : "";
+  return `${items.slice(0, LIST_LIMIT).join(", ")}${more}`;
+}
+
+/** "is-active" has other exit codes for other states. */
+function systemctl(args: readonly string[]): string {
+  return runProgram("systemctl", args, { package: "systemd", accept: [1, 2, 3, 4] });
+}

@@ -1,0 +1,51 @@
+// Carrying out a change of kernel arguments. A live entry changes by one exchange of the entry directories, a
+// staged one by replacing its file. What was only downloaded is staged again after the exchange; when that is
+// interrupted, nothing is staged until the next upgrade.
+
+import { dirname, join } from "node:path";
+import { parseEntryName } from "../../shared/format/bls/entry-name.ts";
+import { applyTransaction } from "../../shared/txn/apply.ts";
+import { menuPath } from "../boot/boot-menu.ts";
+import { startGrubTrial } from "../boot/grub-counter.ts";
+import type { Deployer } from "./deployer.ts";
+import { replaceEntries, writeEntriesSteps } from "./entry-exchange.ts";
+import type { KargsPlan } from "./kargs-plan.ts";
+import { formatStagedFile, type StagedFile } from "./staged-file.ts";
+import { stagedFilePath } from "./state-directory.ts";
+
+/** `staged` is what the plan's world had. */
+export function applyKargs(
+  { system, boot }: Omit<Deployer, "repo">,
+  { change }: KargsPlan,
+  staged: StagedFile | null,
+): void {
+  if (change.kind === "nothing") return;
+  if (change.kind === "staged") {
+    const { fileName, text } = change.entry;
+    applyTransaction({
+      prepare: [],
+      commit: {
+        kind: "write",
+        path: join(menuPath(boot, "staged"), fileName),
+        bytes: Buffer.from(text),
+        mode: 0o644,
+      },
+      cleanup: [],
+    });
+    return;
+  }
+  if (change.isCounted && boot.layout.counting === "grubenv") {
+    startGrubTrial(boot, parseEntryName(change.entries[1]?.fileName ?? "")?.id ?? null);
+  }
+  applyTransaction(replaceEntries(system, boot, change.entries));
+  if (change.restage === null || staged === null) return;
+  const path = stagedFilePath(system);
+  applyTransaction({
+    prepare: [
+      ...writeEntriesSteps(boot, change.restage),
+      { kind: "mkdir", path: dirname(path), mode: 0o755 },
+    ],
+    commit: { kind: "write", path, bytes: Buffer.from(formatStagedFile(staged)), mode: 0o644 },
+    cleanup: [],
+  });
+}

@@ -1,0 +1,99 @@
+// Telling others that the machine has to restart, or need not any more (bootc.md 2.6):
+//
+//   /run/reboot-required   there while something else than the running deployment boots next; kured,
+//                          Debian's motd and others look for it. First line as bootc's ostree backend has it
+//   ostree/bootc           its modification time; bootc-status-updated.path watches it
+//
+// Both are notes: what boots is decided by the boot entries alone.
+
+import { existsSync, mkdirSync, readFileSync, rmSync, utimesSync } from "node:fs";
+import { join } from "node:path";
+import { isErrno } from "../../shared/error.ts";
+import { writeFileAtomic } from "../../shared/txn/atomic.ts";
+import type { BootDirectory } from "../boot/boot-layout.ts";
+import { hostProgram } from "../boot/own-program.ts";
+import type { System } from "../boot/system.ts";
+import type { BootedImage } from "./environment.ts";
+import { dropStaleNextRoot } from "./next-root.ts";
+import { assignSlots } from "./slots.ts";
+import { observeWorld, type World } from "./world.ts";
+
+/** Other programs write this file, too; only what begins so is ours. */
+const OURS = "bootc: Reboot required for image: ";
+/** Where `ostree/bootc` leads to (decided when the disk was installed; bootc.md 4.1). */
+const STATUS_DIRECTORY = "composefs/bootc";
+const STATUS_LINK = "ostree/bootc";
+
+export interface PendingDeployment {
+  readonly id: string;
+  /** Null when its origin does not say. */
+  readonly manifestDigest: string | null;
+}
+
+/** What boots next, if that is not what runs. Download-only deployments are not pending. */
+export function findPending(world: World): PendingDeployment | null {
+  const { stagedFile } = world;
+  const slots = assignSlots(world);
+  const isStaged = stagedFile !== null && !stagedFile.locked && slots.staged !== undefined;
+  const queued = slots.rollbackQueued ? slots.rollback : undefined;
+  const id = isStaged ? stagedFile.id : queued?.deploymentId;
+  if (id === undefined || id === null) return null;
+  const state = world.states.find((candidate) => candidate.id === id);
+  return { id, manifestDigest: state?.origin?.manifestDigest ?? null };
+}
+
+/** Whether a restart is still called for, as far as this machine's notes say. */
+export function isRebootNoted(system: System): boolean {
+  return existsSync(rebootRequiredPath(system));
+}
+
+/** Brings both notes up to date, and drops a soft reboot prepared for something else; for the end of every verb that changes what boots next. */
+export function notePending(
+  system: System,
+  boot: BootDirectory,
+  booted: BootedImage,
+): PendingDeployment | null {
+  const pending = findPending(observeWorld(system, boot, booted));
+  dropStaleNextRoot(system, hostProgram(), pending?.id ?? null);
+  writeRebootRequired(system, pending);
+  touchStatus(system);
+  return pending;
+}
+
+function writeRebootRequired(system: System, pending: PendingDeployment | null): void {
+  const path = rebootRequiredPath(system);
+  const present = readNote(path);
+  const isForeign = present !== null && !present.startsWith(OURS);
+  if (isForeign) return;
+  if (pending !== null) {
+    const text = `${OURS}${pending.manifestDigest ?? pending.id}\n`;
+    writeFileAtomic(null, path, Buffer.from(text), { mode: 0o644, sync: false });
+  } else if (present !== null) {
+    rmSync(path, { force: true });
+  }
+}
+
+function rebootRequiredPath(system: System): string {
+  return join(system.runDirectory, "reboot-required");
+}
+
+function readNote(path: string): string | null {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) return null;
+    throw error;
+  }
+}
+
+/** Installations before this program's first release have the link and not the directory. */
+function touchStatus({ physicalRoot }: System): void {
+  const link = join(physicalRoot, STATUS_LINK);
+  const now = new Date();
+  try {
+    utimesSync(link, now, now);
+  } catch (error) {
+    if (!isErrno(error, "ENOENT")) throw error;
+    mkdirSync(join(physicalRoot, STATUS_DIRECTORY), { recursive: true, mode: 0o755 });
+  }
+}

@@ -1,0 +1,53 @@
+// Which live entry is on trial in this boot, and which deployment has proved itself (docs/boot-assessment.md). Pure.
+
+import type { BootEntry } from "../boot/boot-entry.ts";
+import type { World } from "./world.ts";
+
+/**
+ * The entry this kernel was started from, as long as it is counted and not blessed. Null after a soft reboot
+ * into another deployment, which the loader has not tried yet, and when the counter is no longer the one it
+ * was started with: then somebody judged the boot already, or set the entry on trial anew.
+ */
+export function findTrialEntry(world: World): BootEntry | null {
+  const { startedId, count } = world.assessment;
+  if (count.kind !== "entry-name" || startedId === null || startedId !== world.booted?.id) {
+    return null;
+  }
+  const { left, done } = count.counter;
+  const candidates = world.live.filter(
+    ({ deploymentId, name }) =>
+      deploymentId === startedId && name.counter?.left === left && name.counter.done === done,
+  );
+  return candidates.find((entry) => entry.name.id === count.entryId) ?? candidates[0] ?? null;
+}
+
+/** Whether GRUB, which has one counter for the machine, still waits for this start to be called good. */
+export function isGrubTrial(world: World): boolean {
+  const { startedId, count } = world.assessment;
+  return count.kind === "grubenv" && !count.blessed && startedId === world.booted?.id;
+}
+
+/** Deployments of ours that the loader gave up; of GRUB's menu too the entry has no tries left then. */
+export function findGivenUp(world: World): readonly BootEntry[] {
+  const ours = world.live.filter(({ deploymentId }) => deploymentId !== null);
+  return ours.filter(({ name }) => name.counter?.left === 0);
+}
+
+/** Whether the deployment that runs has yet to prove itself. */
+export function isOnTrial(world: World): boolean {
+  const { count } = world.assessment;
+  if (count.kind === "grubenv") return !count.blessed;
+  return isCounted(world.live.find((entry) => entry.deploymentId === world.booted?.id));
+}
+
+/** What to fall back to behind a deployment on trial: the first other one that proved itself, else any. */
+export function findLastGood(world: World): BootEntry | null {
+  const others = world.live.filter(
+    ({ deploymentId }) => deploymentId !== null && deploymentId !== world.booted?.id,
+  );
+  return others.find((entry) => !isCounted(entry)) ?? others[0] ?? null;
+}
+
+function isCounted(entry: BootEntry | undefined): boolean {
+  return entry !== undefined && entry.name.counter !== null;
+}
