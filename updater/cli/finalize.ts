@@ -2,11 +2,19 @@
 // (bootc.md 4.12).
 
 import { Command } from "@commander-js/extra-typings";
-import { finalizeStaged } from "../deploy/finalize.ts";
-import { planFinalize } from "../deploy/finalize-plan.ts";
+import { hostProgram } from "../boot/own-program.ts";
+import { runProgram } from "../boot/program.ts";
+import { hasSystemd, readSystem, type System } from "../boot/system.ts";
+import {
+  finishRunning,
+  planShutdownNow,
+  readShutdown,
+  type ShutdownOutcome,
+  type ShutdownTools,
+} from "../deploy/soft-reboot.ts";
 import { observeWorld } from "../deploy/world.ts";
 import { formatPlan } from "./plan-text.ts";
-import { openSession } from "./session.ts";
+import { openSession, type Session } from "./session.ts";
 import type { Terminal } from "./terminal.ts";
 
 export function makeFinalizeCommand(terminal: Terminal) {
@@ -14,13 +22,43 @@ export function makeFinalizeCommand(terminal: Terminal) {
     .description("Make the staged deployment the default; run by the system at shutdown")
     .option("--dry-run", "only print what would be done, as JSON")
     .action((options) => {
-      using session = openSession("write", "finalize");
-      const world = observeWorld(session.system, session.boot.path, session.booted);
+      using session = openAtShutdown(options.dryRun === true);
+      const world = observeWorld(session.system, session.boot, session.booted);
       if (options.dryRun === true) {
-        terminal.write(formatPlan(planFinalize(world)));
+        terminal.write(
+          formatPlan(planShutdownNow(session.system, world, shutdownTools(session.system))),
+        );
         return;
       }
-      const plan = finalizeStaged(session, world);
-      terminal.line(plan.kind === "nothing" ? plan.reason : `Deployment ${plan.id} boots next`);
+      for (const line of describe(finishRunning(session, world, shutdownTools(session.system))))
+        terminal.line(line);
     });
+}
+
+/** Without a session what was prepared for a soft reboot has no merged /etc and must not be entered. */
+function openAtShutdown(dryRun: boolean): Session {
+  try {
+    return openSession("write", "finalize", { lock: "wait" });
+  } catch (error) {
+    const { forceReboot, shutdown } = shutdownTools(readSystem());
+    if (shutdown === "soft-reboot" && !dryRun) forceReboot();
+    throw error;
+  }
+}
+
+function shutdownTools(system: System): ShutdownTools {
+  return {
+    program: hostProgram(),
+    shutdown: hasSystemd(system) ? readShutdown() : "none",
+    forceReboot: () => void runProgram("systemctl", ["--force", "reboot"], { package: "systemd" }),
+  };
+}
+
+function describe({ finalized, plan }: ShutdownOutcome): string[] {
+  const lines =
+    finalized === null
+      ? ["What is staged waits: this soft reboot does not lead into it"]
+      : [finalized.kind === "nothing" ? finalized.reason : `Deployment ${finalized.id} boots next`];
+  if (plan.mount !== null) lines.push(`The soft reboot goes on with deployment ${plan.mount}`);
+  return lines;
 }

@@ -1,6 +1,7 @@
 // How a check and a repair of a repository are told, to people and to programs.
 
 import type { Finding } from "../../shared/store/finding.ts";
+import type { HostStep } from "../deploy/host-finding.ts";
 import type { RepairStep } from "../image/repair-plan.ts";
 import type { Unrepaired } from "../image/repair-verdict.ts";
 
@@ -45,12 +46,40 @@ function describeStep(step: RepairStep): string {
   }
 }
 
+export function formatHostStep(step: HostStep, state: keyof typeof STATES): string {
+  return `${STATES[state]}: ${describeHostStep(step)}`;
+}
+
+function describeHostStep(step: HostStep): string {
+  switch (step.kind) {
+    case "remove":
+    case "remove-stray":
+      return `remove "${step.path}", which is of interrupted work`;
+    case "remove-entry":
+      return `remove boot entry ${step.fileName}`;
+    case "write-entry":
+      return `write boot entry ${step.entry.fileName}`;
+    case "write-origin":
+      return `write the origin of deployment ${step.id}`;
+    case "link-var":
+      return `link var of deployment ${step.id}`;
+    case "make-var":
+      return "make the directory for /var";
+    case "drop-staged":
+      return "give up what is staged";
+    case "copy-kernel":
+      return `copy kernel and initramfs of image ${step.from} to ${step.directory}`;
+    case "rename-artefacts":
+      return "give kernels with old names the present ones";
+  }
+}
+
 function countObjects(count: number): string {
   return count === 1 ? "1 damaged object" : `${count} damaged objects`;
 }
 
 /** `type` is the kind; `error` only when it failed. */
-export function stepToJson(step: RepairStep, error: string | null): object {
+export function stepToJson(step: RepairStep | HostStep, error: string | null): object {
   const { kind, ...rest } = step;
   return { type: kind, ...rest, ...(error === null ? {} : { error }) };
 }

@@ -6,6 +6,8 @@ import { FormatError, StateError, UsageError } from "../../shared/error.ts";
 import type { Finding } from "../../shared/store/finding.ts";
 import { checkRepository, metadataFinding } from "../../shared/store/fsck.ts";
 import { openRepository, type Repository } from "../../shared/store/repository.ts";
+import type { HostFinding, HostStep } from "../deploy/host-finding.ts";
+import { inspectHost, planHostRepair, repairHost } from "../deploy/host-repair.ts";
 import { checkUsers, listDeploymentUsers, listTagUsers } from "../deploy/image-users.ts";
 import { observeWorld } from "../deploy/world.ts";
 import { checkImages } from "../image/image-check.ts";
@@ -13,10 +15,27 @@ import { type ImageReference, parseTransportReference } from "../image/reference
 import { previewRepair, type RepairResult, repairRepository } from "../image/repair.ts";
 import type { ImageUser } from "../image/repair-source.ts";
 import { openSource } from "../image/source.ts";
-import { formatFinding, formatStep, formatUnrepaired, stepToJson } from "./fsck-text.ts";
+import {
+  formatFinding,
+  formatHostStep,
+  formatStep,
+  formatUnrepaired,
+  stepToJson,
+} from "./fsck-text.ts";
 import { watchInterruption } from "./interruption.ts";
-import { openSession } from "./session.ts";
+import { openSession, type Session } from "./session.ts";
 import type { Terminal } from "./terminal.ts";
+
+/** The repository after a check, and what was done about it. */
+interface Checked {
+  readonly sections: readonly Section[];
+  readonly repair: RepairResult | null;
+}
+
+interface HostCheck {
+  readonly findings: readonly HostFinding[];
+  readonly steps: readonly { readonly step: HostStep; readonly error: string | null }[];
+}
 
 const FORMATS = ["humanreadable", "json"] as const;
 
@@ -37,7 +56,7 @@ interface Section {
 
 export function makeFsckCommand(terminal: Terminal) {
   return addRepairOptions(new Command("fsck"))
-    .description("Check the repository and the images in it")
+    .description("Check the repository, the images in it, and what this machine boots")
     .option("--metadata-only", "leave out the contents of files")
     .addOption(new Option("--format <format>", "output format").choices(FORMATS))
     .option("--repo <directory>", "a repository other than the booted system's")
@@ -48,9 +67,9 @@ export function makeFsckCommand(terminal: Terminal) {
         return;
       }
       using session = openSession(options.repair && !options.dryRun ? "write" : "read", "fsck");
-      const world = observeWorld(session.system, session.boot.path, session.booted);
+      const world = observeWorld(session.system, session.boot, session.booted);
       const users = [...listDeploymentUsers(world), ...listTagUsers(session.repo)];
-      await check(terminal, session.repo, users, options);
+      await check(terminal, session.repo, users, options, session);
     });
 }
 
@@ -118,14 +137,29 @@ async function check(
   repo: Repository,
   users: readonly ImageUser[],
   options: FsckOptions,
+  session: Session | null = null,
 ): Promise<void> {
   const sections = await checkSections(repo, users, options);
-  if (options.repair && !options.dryRun) await repair(terminal, repo, users, sections, options);
-  else {
-    const steps = options.repair ? previewRepair(repo, allFindings(sections), { users }) : [];
-    const result = { steps: steps.map((step) => ({ step, error: null })), remaining: [] };
-    finish(terminal, repo.path, sections, options, options.repair ? result : null);
-  }
+  const result =
+    options.repair && !options.dryRun
+      ? await repair(terminal, repo, users, sections, options)
+      : preview(repo, users, sections, options);
+  const host = session === null ? null : checkHostSide(terminal, session, options);
+  finish(terminal, repo.path, result.sections, options, result.repair, host);
+}
+
+function preview(
+  repo: Repository,
+  users: readonly ImageUser[],
+  sections: readonly Section[],
+  options: FsckOptions,
+): Checked {
+  if (!options.repair) return { sections, repair: null };
+  const steps = previewRepair(repo, allFindings(sections), { users });
+  return {
+    sections,
+    repair: { steps: steps.map((step) => ({ step, error: null })), remaining: [] },
+  };
 }
 
 async function checkSections(
@@ -151,7 +185,7 @@ async function repair(
   users: readonly ImageUser[],
   before: readonly Section[],
   options: FsckOptions,
-): Promise<void> {
+): Promise<Checked> {
   using interruption = watchInterruption();
   let sections = before;
   const result = await repairRepository(repo, allFindings(before), {
@@ -165,7 +199,29 @@ async function repair(
     },
     onStep: (step, error) => terminal.note(formatStep(step, error === null ? "done" : "failed")),
   });
-  finish(terminal, repo.path, sections, options, result);
+  return { sections, repair: result };
+}
+
+/** The repository is as good as it gets by now: kernels and origins are mended from it. */
+function checkHostSide(terminal: Terminal, session: Session, options: FsckOptions): HostCheck {
+  const { metadataOnly } = options;
+  if (session.problems.length > 0)
+    return { findings: session.problems.map(unknownHost), steps: [] };
+  const note = (step: HostStep, error: string | null) =>
+    terminal.note(formatHostStep(step, error === null ? "done" : "failed"));
+  if (options.repair && !options.dryRun) {
+    const { steps, remaining } = repairHost(session, session.booted, metadataOnly, note);
+    return { findings: remaining, steps };
+  }
+  const findings = inspectHost(session, session.booted, metadataOnly);
+  const steps = options.repair ? planHostRepair(findings) : [];
+  return { findings, steps: steps.map((step) => ({ step, error: null })) };
+}
+
+/** Without its boot partition nothing can be said of what this machine boots. */
+function unknownHost(problem: string): HostFinding {
+  const advice = "mount or repair the boot partition";
+  return { kind: "entries-unreadable", path: "boot partition", problem, advice, steps: [] };
 }
 
 function finish(
@@ -174,14 +230,19 @@ function finish(
   sections: readonly Section[],
   options: FsckOptions,
   result: RepairResult | null,
+  host: HostCheck | null = null,
 ): void {
-  const count = allFindings(sections).length;
-  if (options.format === "json") terminal.line(formatJson(sections, result));
-  else printSections(terminal, sections, options, result);
+  const count = allFindings(sections).length + (host?.findings.length ?? 0);
+  if (options.format === "json") terminal.line(formatJson(sections, result, host));
+  else {
+    printSections(terminal, sections, options, result);
+    if (host !== null) printHost(terminal, host, options);
+  }
   if (count > 0) {
     const problems = count === 1 ? "1 problem" : `${count} problems`;
+    const subject = host === null ? `Repository "${path}"` : "This machine";
     const state = result === null || options.dryRun ? "has" : "still has";
-    throw new StateError("conflict", `Repository "${path}" ${state} ${problems}`, { path });
+    throw new StateError("conflict", `${subject} ${state} ${problems}`, { path });
   }
   if (options.format !== "json") terminal.line(`Repository "${path}" has no problems`);
 }
@@ -207,7 +268,18 @@ function printSections(
   for (const { step } of result.steps) terminal.line(formatStep(step, "planned"));
 }
 
-function formatJson(sections: readonly Section[], result: RepairResult | null): string {
+function printHost(terminal: Terminal, host: HostCheck, { dryRun }: FsckOptions): void {
+  if (host.findings.length === 0) terminal.line("ok: boot entries, kernels, deployments' state");
+  for (const finding of host.findings) terminal.line(formatFinding(finding));
+  if (!dryRun) return;
+  for (const { step } of host.steps) terminal.line(formatHostStep(step, "planned"));
+}
+
+function formatJson(
+  sections: readonly Section[],
+  result: RepairResult | null,
+  host: HostCheck | null,
+): string {
   const checked = Object.assign({}, ...sections.map((section) => section.checked));
   const reasons = new Map(result?.remaining.map((each) => [each.finding, each]));
   const errors = allFindings(sections).map((finding) => {
@@ -217,6 +289,18 @@ function formatJson(sections: readonly Section[], result: RepairResult | null): 
     const { neededBy, reason, advice } = unrepaired;
     return { type: kind, ...rest, advice, reason, neededBy };
   });
-  const repairs = result?.steps.map(({ step, error }) => stepToJson(step, error));
-  return JSON.stringify({ ok: errors.length === 0, checked, errors, repairs });
+  const hostErrors = (host?.findings ?? []).map(({ kind, path, problem, advice }) => ({
+    type: kind,
+    path,
+    problem,
+    advice,
+  }));
+  const repairs = result === null ? undefined : [...result.steps, ...(host?.steps ?? [])];
+  const all = [...errors, ...hostErrors];
+  return JSON.stringify({
+    ok: all.length === 0,
+    checked,
+    errors: all,
+    repairs: repairs?.map(({ step, error }) => stepToJson(step, error)),
+  });
 }

@@ -47,6 +47,7 @@ function makeToFilesystemCommand(terminal: Terminal) {
     .option("--enforce-container-sigpolicy", "refuse images that policy.json does not cover")
     .addOption(new Option("--target-no-signature-verification").hideHelp())
     .option("--karg <argument>", "kernel argument; may be repeated", collect, [])
+    .option("--karg-delete <argument>", "one to leave out; may be repeated", collect, [])
     .option("--disable-selinux", "turn SELinux off in the installed system, with selinux=0")
     .option("--root-mount-spec <spec>", 'value of root=; default: UUID=…, "" for none')
     .option("--boot-mount-spec <spec>", "partition to mount on /boot")
@@ -82,30 +83,44 @@ function makeToFilesystemCommand(terminal: Terminal) {
         rootMountSpec: options.rootMountSpec ?? null,
         bootMountSpec: options.bootMountSpec ?? null,
         kargs: [...options.karg, ...(options.disableSelinux === true ? ["selinux=0"] : [])],
+        kargDeletes: options.kargDelete,
         allowMissingVerity: options.allowMissingVerity === true,
         bootloader: options.bootloader,
         genericImage: options.genericImage === true,
         skipFinalize: options.skipFinalize === true,
       };
-      requireRoot();
-      enterPrivateMounts();
-      const system = { ...readSystem(), physicalRoot: request.target };
-      using _lock = acquireVerbLock(system);
-      using preparation = await prepareInstall(system, request);
-      if (options.dryRun === true) {
-        terminal.write(formatPlan(describeInstall(request, preparation)));
-        return;
-      }
-      terminal.line(`Installing image: ${displayReference(reference)}`);
-      terminal.line(`Digest: ${preparation.resolved.manifestDigest}`);
-      using observer = makeObserver(terminal, {
-        quiet: options.quiet === true,
-        progressFd: options.progressFd,
+      await install(terminal, request, {
+        dryRun: options.dryRun === true,
+        progress: { quiet: options.quiet === true, progressFd: options.progressFd },
       });
-      const plan = await installToFilesystem(request, preparation, observer);
-      terminal.line(`Deployment: ${plan.id}`);
-      terminal.line("Installation complete!");
     });
+}
+
+interface InstallOptions {
+  readonly dryRun: boolean;
+  readonly progress: Parameters<typeof makeObserver>[1];
+}
+
+async function install(
+  terminal: Terminal,
+  request: InstallRequest,
+  { dryRun, progress }: InstallOptions,
+): Promise<void> {
+  requireRoot();
+  enterPrivateMounts();
+  const system = { ...readSystem(), physicalRoot: request.target };
+  using _lock = acquireVerbLock(system);
+  using preparation = await prepareInstall(system, request);
+  if (dryRun) {
+    terminal.write(formatPlan(describeInstall(request, preparation)));
+    return;
+  }
+  terminal.line(`Installing image: ${displayReference(request.sourceReference)}`);
+  terminal.line(`Digest: ${preparation.resolved.manifestDigest}`);
+  using observer = makeObserver(terminal, progress);
+  const plan = await installToFilesystem(request, preparation, observer);
+  terminal.line(`Deployment: ${plan.id}`);
+  terminal.line("Installation complete!");
 }
 
 /** `option` is --enforce-container-sigpolicy; without it the image's configuration says. */
@@ -130,6 +145,7 @@ function describeInstall(request: InstallRequest, preparation: InstallPreparatio
     image: displayReference(request.targetReference),
     manifestDigest: preparation.resolved.manifestDigest,
     kargs: formatCmdline(preparation.kargs),
+    kargDeletes: formatCmdline(preparation.kargDeletes),
     verityOptional: request.allowMissingVerity,
   };
 }

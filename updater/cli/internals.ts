@@ -1,17 +1,17 @@
 // `bootc internals …`: for the system's own units and for debugging (bootc.md 1.3).
 
 import { Command, Option } from "@commander-js/extra-typings";
-import { StateError } from "../../shared/error.ts";
-import { applyCleanup } from "../deploy/cleanup.ts";
-import { planCleanup } from "../deploy/cleanup-plan.ts";
-import { listTags } from "../deploy/image-tag.ts";
-import { observeWorld } from "../deploy/world.ts";
 import { hostJsonSchema } from "../spec/host.ts";
-import { formatGarbage, makeCfsCommand } from "./cfs.ts";
+import { progressJsonSchema } from "../spec/progress.ts";
+import { makeAssessBootCommand } from "./assess-boot.ts";
+import { makeCfsCommand } from "./cfs.ts";
+import { makeDirDiffCommand } from "./config-diff.ts";
 import { makeFsckCommand } from "./fsck.ts";
+import { makeGcCommand } from "./gc.ts";
 import { makeOstreeCommand } from "./ostree.ts";
-import { openSession } from "./session.ts";
+import { makePrepSoftRebootCommand } from "./soft-reboot.ts";
 import type { Terminal } from "./terminal.ts";
+import { makeUkiCommand } from "./uki.ts";
 
 export function makeInternalsCommand(terminal: Terminal) {
   return new Command("internals")
@@ -20,43 +20,27 @@ export function makeInternalsCommand(terminal: Terminal) {
       "after",
       "\nAlso (main.ts): prepare-root, mkcomposefs, composefs-info, mount.composefs",
     )
+    .addCommand(makeAssessBootCommand(terminal))
     .addCommand(makeGcCommand(terminal))
+    .addCommand(makePrepSoftRebootCommand(terminal))
     .addCommand(makeFsckCommand(terminal))
+    .addCommand(makeDirDiffCommand(terminal))
     .addCommand(makeCfsCommand(terminal))
     .addCommand(makeOstreeCommand(terminal))
-    .addCommand(makeSchemaCommand(terminal));
-}
-
-function makeGcCommand(terminal: Terminal) {
-  return new Command("composefs-gc")
-    .alias("gc")
-    .description("Remove everything that no boot entry leads to")
-    .option("--dry-run", "only say what would be removed")
-    .option("--assert-no-op", "fail when there is something to remove; implies --dry-run")
-    .option("--prune-repo", "also objects of the repository (always done)")
-    .action((options) => {
-      const dryRun = options.dryRun === true || options.assertNoOp === true;
-      using session = openSession("write", "gc");
-      const { system, boot, repo, booted } = session;
-      const world = observeWorld(system, boot.path, booted);
-      const plan = planCleanup(world, { tags: listTags(repo), kernelsOnly: false });
-      const result = applyCleanup(session, plan, { dryRun });
-      const { objectsRemoved, imagesPruned, streamsPruned } = result;
-      for (const line of formatGarbage(result, dryRun)) terminal.line(line);
-      const files = [...plan.kernels, ...plan.states, ...plan.leftovers, ...plan.tags];
-      for (const name of files) terminal.line(`${dryRun ? "Would remove" : "Removed"}: ${name}`);
-      const count = files.length + objectsRemoved + imagesPruned + streamsPruned;
-      if (options.assertNoOp === true && count > 0) {
-        throw new StateError("conflict", `There are ${count} things to remove`);
-      }
-    });
+    .addCommand(makeSchemaCommand(terminal))
+    .addCommand(makeUkiCommand(terminal));
 }
 
 function makeSchemaCommand(terminal: Terminal) {
   return new Command("print-json-schema")
     .description("Print the JSON schema of a document")
     .addOption(
-      new Option("--of <document>", "which document").choices(["host"]).makeOptionMandatory(),
+      new Option("--of <document>", "which document")
+        .choices(["host", "progress"] as const)
+        .makeOptionMandatory(),
     )
-    .action(() => terminal.line(JSON.stringify(hostJsonSchema(), null, 2)));
+    .action(({ of }) => {
+      const schema = of === "host" ? hostJsonSchema() : progressJsonSchema();
+      terminal.line(JSON.stringify(schema, null, 2));
+    });
 }

@@ -12,12 +12,12 @@ export interface Interruption extends Disposable {
   readonly signal: AbortSignal;
 }
 
-/** Until it is disposed of, the first signal does not end the program but aborts. */
-export function watchInterruption(): Interruption {
+/** Until it is disposed of, the first signal does not end the program but aborts; `outcome` says where that leaves us. */
+export function watchInterruption(outcome = "nothing was changed"): Interruption {
   const controller = new AbortController();
   const interrupt = (name: string) => {
     stop();
-    controller.abort(new StateError("interrupted", `Interrupted by ${name}; nothing was changed`));
+    controller.abort(new StateError("interrupted", `Interrupted by ${name}; ${outcome}`));
   };
   const watched = SIGNALS.filter((name) => !isIgnored(name));
   const stop = () => {

@@ -11,9 +11,21 @@ const COMMANDS = {
   upgrade: ["ostree admin upgrade", "rpm-ostree upgrade"],
   switch: ["ostree admin switch", "rpm-ostree rebase"],
   rollback: ["ostree admin set-default 1", "rpm-ostree rollback"],
+  kargs: ["ostree admin kargs edit-in-place", "rpm-ostree kargs"],
+  "loader-entries": ["ostree admin kargs edit-in-place", "rpm-ostree kargs"],
+  "assess-boot": [
+    "systemctl status greenboot-healthcheck",
+    "systemctl status greenboot-healthcheck",
+  ],
   finalize: ["ostree admin finalize-staged", "rpm-ostree finalize-deployment"],
+  "soft-reboot": ["ostree admin prepare-soft-reboot", "rpm-ostree upgrade"],
+  "usr-overlay": ["ostree admin unlock", "rpm-ostree usroverlay"],
   gc: ["ostree admin cleanup", "rpm-ostree cleanup -m"],
   fsck: ["bootc internals ostree verify", "bootc internals ostree verify"],
+  etc: ["ostree admin config-diff", "ostree admin config-diff"],
+  delete: ["ostree admin undeploy INDEX", "rpm-ostree cleanup --rollback"],
+  edit: ["ostree admin switch", "rpm-ostree rebase"],
+  pin: ["ostree admin pin INDEX", "ostree admin pin INDEX"],
   status: ["ostree admin status", "rpm-ostree status"],
 } as const;
 export type OstreeVerb = keyof typeof COMMANDS;

@@ -9,14 +9,16 @@ export function formatPlan(plan: object): string {
 }
 
 /** The plan of staging with the local changes of /etc that would be carried over. */
-export function describeStage({ plan, etc }: StagePreparation): object {
+export function describeStage({ plan, etc, givesUp }: StagePreparation): object {
   return {
     kind: "stage",
     ...plan,
+    ...(givesUp.length === 0 ? {} : { givesUp }),
     etc: {
       added: etc.added.map(fromByteString),
       modified: etc.modified.map(fromByteString),
       removed: etc.removed.map(fromByteString),
+      dropped: etc.dropped.map(fromByteString),
     },
   };
 }

@@ -7,15 +7,23 @@ import { isatty } from "node:tty";
 import { Command, CommanderError, type CommandUnknownOpts } from "@commander-js/extra-typings";
 import packageJson from "../../package.json" with { type: "json" };
 import { describeError, UsageError } from "../../shared/error.ts";
+import { makeConfigDiffCommand } from "./config-diff.ts";
+import { makeDeleteCommand } from "./delete-deployment.ts";
+import { makeEditCommand } from "./edit.ts";
+import { makeEtcCommand } from "./etc.ts";
 import { makeFinalizeCommand } from "./finalize.ts";
 import { makeInstallCommand } from "./install.ts";
 import { makeInternalsCommand } from "./internals.ts";
+import { makeKargsCommand } from "./kargs.ts";
+import { makeLoaderEntriesCommand } from "./loader-entries.ts";
+import { makePinCommand } from "./pin.ts";
 import { makeRollbackCommand } from "./rollback.ts";
 import { STDERR, STDOUT, writeErr, writeOut } from "./standard-stream.ts";
 import { makeStatusCommand } from "./status.ts";
 import { makeSwitchCommand } from "./switch.ts";
 import type { Terminal } from "./terminal.ts";
 import { makeUpgradeCommand } from "./upgrade.ts";
+import { makeUsrOverlayCommand } from "./usr-overlay.ts";
 
 const WIDTH_WITHOUT_TERMINAL = 80;
 
@@ -54,7 +62,15 @@ export function makeProgram(terminal: Terminal) {
     .addCommand(makeUpgradeCommand(terminal))
     .addCommand(makeSwitchCommand(terminal))
     .addCommand(makeRollbackCommand(terminal))
+    .addCommand(makeEditCommand(terminal))
     .addCommand(makeStatusCommand(terminal))
+    .addCommand(makeEtcCommand(terminal))
+    .addCommand(makeConfigDiffCommand(terminal))
+    .addCommand(makePinCommand(terminal))
+    .addCommand(makeDeleteCommand(terminal))
+    .addCommand(makeKargsCommand(terminal))
+    .addCommand(makeLoaderEntriesCommand(terminal))
+    .addCommand(makeUsrOverlayCommand(terminal))
     .addCommand(makeInstallCommand(terminal))
     .addCommand(makeFinalizeCommand(terminal))
     .addCommand(makeInternalsCommand(terminal), { hidden: true });

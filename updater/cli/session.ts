@@ -10,7 +10,8 @@ import { mkdiratIfMissing } from "../../shared/sys/directory.ts";
 import { mount, mountSetattr, openTree } from "../../shared/sys/mount.ts";
 import { acquireLock } from "../../shared/txn/lock.ts";
 import { isReadOnlyDevice } from "../boot/block-device.ts";
-import { type BootDirectory, openBootDirectory } from "../boot/esp.ts";
+import { openBootDirectory } from "../boot/boot-directory.ts";
+import { type BootDirectory, borrowBootDirectory, makeEspLayout } from "../boot/boot-layout.ts";
 import { findMount } from "../boot/mount-table.ts";
 import { readSystem, type System } from "../boot/system.ts";
 import type { Deployer } from "../deploy/deployer.ts";
@@ -27,9 +28,13 @@ export interface Session extends Deployer, Disposable {
 /**
  * Re-executes the program in private mounts. `mode` "read" leaves /sysroot as it is, does not lock,
  * and makes do without a boot partition. On an ostree system nothing is opened: the error names the
- * command that does the same there.
+ * command that does the same there. `lock` is for the system's own units.
  */
-export function openSession(mode: "read" | "write", verb: OstreeVerb): Session {
+export function openSession(
+  mode: "read" | "write",
+  verb: OstreeVerb,
+  options: { readonly lock?: "now" | "wait" | "none" } = {},
+): Session {
   const before = readSystem();
   const booted = requireComposefs(before, verb);
   requireRoot();
@@ -38,7 +43,9 @@ export function openSession(mode: "read" | "write", verb: OstreeVerb): Session {
   const system = readSystem();
   if (mode === "write") {
     makeWritable(system);
-    resources.use(acquireVerbLock(system));
+    if (options.lock !== "none") {
+      resources.use(acquireVerbLock(system, { wait: options.lock === "wait" }));
+    }
   }
   const problems: string[] = [];
   const boot = resources.use(openBoot(system, mode, problems));
@@ -52,12 +59,13 @@ export function openSession(mode: "read" | "write", verb: OstreeVerb): Session {
 
 function openBoot(system: System, mode: "read" | "write", problems: string[]): BootDirectory {
   try {
-    return openBootDirectory(system);
+    return openBootDirectory(system, mode);
   } catch (error) {
     if (mode === "write") throw error;
     problems.push(`Boot entries are unknown: ${describeError(error)}`);
     // Nothing is there, so everything that reads it finds nothing.
-    return { path: join(system.runDirectory, "bootc/mounts/none"), [Symbol.dispose]: () => {} };
+    const path = join(system.runDirectory, "bootc/mounts/none");
+    return borrowBootDirectory(path, makeEspLayout("systemd", path));
   }
 }
 
@@ -73,12 +81,16 @@ export function requireRoot(): void {
 }
 
 /** One verb that changes something at a time, installations included. */
-export function acquireVerbLock(system: System): Disposable {
+export function acquireVerbLock(
+  system: System,
+  options: { readonly wait?: boolean } = {},
+): Disposable {
   mkdiratIfMissing(null, join(system.runDirectory, "bootc"), 0o755);
-  return acquireLock(join(system.runDirectory, "bootc/lock"));
+  return acquireLock(join(system.runDirectory, "bootc/lock"), options);
 }
 
-function requireComposefs(system: System, verb: OstreeVerb): BootedImage {
+/** For verbs that need no session. StateError or UnsupportedError anywhere else. */
+export function requireComposefs(system: System, verb: OstreeVerb): BootedImage {
   const environment = detectEnvironment(system, process.env);
   switch (environment.kind) {
     case "composefs":

@@ -1,9 +1,11 @@
-// `bootc status` (bootc.md 2.1).
+// `bootc status` (bootc.md 2.1). Asks nothing of who calls it: other users than root are answered through
+// bootc-status.socket (status-socket.ts, docs/status.md).
 
 import { Command, InvalidArgumentError, Option } from "@commander-js/extra-typings";
 import { readSystem } from "../boot/system.ts";
 import { detectEnvironment } from "../deploy/environment.ts";
 import { makeHostState } from "../deploy/host-state.ts";
+import { recordProblems } from "../deploy/problem-record.ts";
 import { observeWorld } from "../deploy/world.ts";
 import { readOstreeHost } from "../ostree/host-state.ts";
 import { formatHostHuman } from "../output/human.ts";
@@ -12,7 +14,8 @@ import { formatYaml } from "../output/yaml.ts";
 import type { Host } from "../spec/host.ts";
 import { makeEmptyHost, makeHost, selectBooted } from "../spec/make-host.ts";
 import { makeOstreeHost } from "../spec/make-ostree-host.ts";
-import { openSession, requireRoot } from "./session.ts";
+import { openSession } from "./session.ts";
+import { askStatus } from "./status-socket.ts";
 import type { Terminal } from "./terminal.ts";
 
 const FORMATS = ["humanreadable", "yaml", "json"] as const;
@@ -26,8 +29,8 @@ export function makeStatusCommand(terminal: Terminal) {
     .option("--format-version <number>", "version of the document; 1 is the only one", parseVersion)
     .option("--booted", "only the booted deployment")
     .option("-v, --verbose", "also what is of use for debugging")
-    .action((options) => {
-      const host = readHost();
+    .action(async (options) => {
+      const host = await readHost();
       const shown = options.booted === true ? selectBooted(host) : host;
       const format = chooseFormat(options.format, options.json === true, terminal);
       terminal.write(formatHost(shown, format, options.verbose === true));
@@ -56,17 +59,17 @@ function formatHost(host: Host, format: Format, verbose: boolean): string {
   }
 }
 
-/** A machine that was not booted from an image has an empty document; asking needs no privileges. */
-function readHost(): Host {
+/** A machine that was not booted from an image has an empty document. */
+async function readHost(): Promise<Host> {
   const here = readSystem();
   const { kind } = detectEnvironment(here, process.env);
-  if (kind === "ostree") {
-    requireRoot();
-    return makeOstreeHost(readOstreeHost(here));
-  }
-  if (kind !== "composefs") return makeEmptyHost();
+  if (kind !== "ostree" && kind !== "composefs") return makeEmptyHost();
+  if (process.getuid?.() !== 0) return await askStatus(here);
+  if (kind === "ostree") return makeOstreeHost(readOstreeHost(here));
   using session = openSession("read", "status");
-  const { system, boot, repo, booted, problems } = session;
-  const state = makeHostState(system, repo, observeWorld(system, boot.path, booted));
-  return makeHost({ ...state, problems: [...problems, ...state.problems] });
+  const { system, boot, repo, booted } = session;
+  const state = makeHostState(system, repo, observeWorld(system, boot, booted));
+  const problems = [...session.problems, ...state.problems];
+  recordProblems(system, problems);
+  return makeHost({ ...state, problems });
 }

@@ -1,6 +1,7 @@
 // What `upgrade` and `switch` say about their outcome. Scripts match a few of these lines: they are
 // bootc's (bootc.md 1.2).
 
+import { describeFailure } from "../deploy/boot-failure.ts";
 import type { ImageFacts } from "../deploy/image-facts.ts";
 import type { UpdateOutcome } from "../deploy/update.ts";
 import { displayReference, type ImageReference } from "../image/reference.ts";
@@ -8,18 +9,33 @@ import { describeStage, formatPlan } from "./plan-text.ts";
 import { describePull } from "./pull-text.ts";
 import type { Terminal } from "./terminal.ts";
 
+interface OutcomeOptions {
+  readonly check: boolean;
+  readonly downloadOnly: boolean;
+  /** What would be done, and be it nothing, as JSON. */
+  readonly dryRun: boolean;
+}
+
 export function printOutcome(
   terminal: Terminal,
   outcome: UpdateOutcome,
   reference: ImageReference,
-  options: { readonly checkOnly: boolean; readonly downloadOnly: boolean },
+  options: OutcomeOptions,
 ): void {
   const name = displayReference(reference);
+  if (options.dryRun && outcome.kind !== "available" && outcome.kind !== "planned") {
+    terminal.write(formatPlan(outcome));
+    return;
+  }
   switch (outcome.kind) {
     case "unchanged":
-      if (options.checkOnly) terminal.line(`No changes in: ${name}`);
+      if (options.check) terminal.line(`No changes in: ${name}`);
       else if (outcome.slot === "booted") terminal.line("No update available.");
       else terminal.line(`No changes in: ${name}: it is the rollback, "bootc rollback" boots it`);
+      return;
+    case "failed-before":
+      terminal.line(`No update: ${describeFailure(outcome.failure)}`);
+      terminal.line('A newer image is staged as usual; "--retry-failed" stages this one again');
       return;
     case "already-staged":
       terminal.line(STAGED_LINES[outcome.lock]);

@@ -1,0 +1,99 @@
+// `bootc internals assess-boot good|review|failed`: what the bootc-boot-*.service units run
+// (docs/boot-assessment.md).
+
+import { Argument, Command } from "@commander-js/extra-typings";
+import { runProgram } from "../boot/program.ts";
+import type { System } from "../boot/system.ts";
+import { applyAssessment } from "../deploy/assess.ts";
+import { type AssessPlan, planAssessment } from "../deploy/assess-plan.ts";
+import { describeFailure } from "../deploy/boot-failure.ts";
+import { readBootRecords } from "../deploy/boot-record.ts";
+import { noteFailedStart, planFailedStart } from "../deploy/failed-start.ts";
+import { observeWorld } from "../deploy/world.ts";
+import { recordEvent } from "../journal/events.ts";
+import { formatPlan } from "./plan-text.ts";
+import { openSession } from "./session.ts";
+import type { Terminal } from "./terminal.ts";
+
+export function makeAssessBootCommand(terminal: Terminal) {
+  return new Command("assess-boot")
+    .description("Judge this start; run by the system when it is complete, or is not in time")
+    .addArgument(
+      new Argument(
+        "<verdict>",
+        "good: complete; review: look after earlier starts; failed",
+      ).choices(["good", "review", "failed"] as const),
+    )
+    .option("--dry-run", "only print what would be done, as JSON")
+    .action((verdict, options) => {
+      const dryRun = options.dryRun === true;
+      if (verdict === "failed") judgeFailed(terminal, dryRun);
+      else judge(terminal, verdict === "good", dryRun);
+    });
+}
+
+function judge(terminal: Terminal, good: boolean, dryRun: boolean): void {
+  using session = openSession("write", "assess-boot", { lock: "wait" });
+  const { system, boot, booted } = session;
+  const world = observeWorld(system, boot, booted);
+  const now = new Date().toISOString();
+  const plan = planAssessment(world, good, readBootRecords(system), now);
+  if (dryRun) {
+    terminal.write(formatPlan(plan));
+    return;
+  }
+  applyAssessment(session, plan);
+  const digest = world.states.find(({ id }) => id === booted.id)?.origin?.manifestDigest ?? null;
+  report(terminal, system, plan, { id: booted.id, digest });
+}
+
+function report(
+  terminal: Terminal,
+  system: System,
+  { bless, blessGrub, newFailures }: AssessPlan,
+  booted: { readonly id: string; readonly digest: string | null },
+): void {
+  if (bless !== null || blessGrub) {
+    const message = `Deployment ${booted.id} started well and is no longer on trial`;
+    terminal.line(message);
+    recordEvent(system, "blessed", message, { DEPLOYMENT: booted.id, DIGEST: booted.digest });
+  }
+  for (const failure of newFailures) {
+    const message = describeFailure(failure);
+    terminal.line(message);
+    recordEvent(system, "bootFailed", message, {
+      DEPLOYMENT: failure.id,
+      DIGEST: failure.manifestDigest,
+      IMAGE: failure.image,
+      REASON: failure.reason,
+      DETAIL: failure.detail,
+      ATTEMPTS: failure.attempts,
+    });
+  }
+}
+
+/** Does not wait for other verbs, which may be what hangs: it changes nothing they look at. */
+function judgeFailed(terminal: Terminal, dryRun: boolean): void {
+  using session = openSession("write", "assess-boot", { lock: "none" });
+  const { system, boot, booted } = session;
+  const plan = planFailedStart(
+    system,
+    observeWorld(system, boot, booted),
+    new Date().toISOString(),
+  );
+  if (dryRun) {
+    terminal.write(formatPlan(plan));
+    return;
+  }
+  if (plan.kind === "nothing") {
+    terminal.line(plan.reason);
+    return;
+  }
+  noteFailedStart(system, plan);
+  terminal.line(`This start failed: ${plan.record.detail}`);
+  if (plan.restarts) {
+    const message = "--message=This start failed its checks";
+    runProgram("systemctl", ["--no-block", "reboot", message], { package: "systemd" });
+  } else
+    terminal.line("There is no other deployment to fall back to, so the machine stays as it is");
+}
