@@ -33,7 +33,13 @@ test("files and directories under mounts are merged, not what is mounted", () =>
   expect(readFileSync(path("etc/machine-id"), "utf8")).toBe("0123456789abcdef");
 
   const diff = mergeEtc(path("pristine"), path("etc"), path("next"), path("out"));
-  expect(diff).toEqual({ added: ["d/mine"], modified: [], removed: [], conflicts: [] });
+  expect(diff).toEqual({
+    added: ["d/mine"],
+    modified: [],
+    removed: [],
+    dropped: [],
+    conflicts: [],
+  });
   expect(readBack(path("out"))).toEqual({
     ...{ "machine-id": "uninitialized", "d/": "", "d/f": "2", "d/mine": "m" },
   });

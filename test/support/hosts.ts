@@ -1,5 +1,6 @@
 // Observed deployments and host states for tests of what is made of them.
 
+import type { BootFailure } from "../../updater/deploy/boot-failure.ts";
 import type { Deployment, HostState } from "../../updater/deploy/host-state.ts";
 
 export function makeDeployment(overrides: Partial<Deployment> = {}): Deployment {
@@ -16,6 +17,8 @@ export function makeDeployment(overrides: Partial<Deployment> = {}): Deployment 
     missingVerityAllowed: false,
     downloadOnly: false,
     softRebootCapable: false,
+    pinned: false,
+    cachedUpdate: null,
     policy: null,
     entryFile: "bootc_debian-13-1.conf",
     ...overrides,
@@ -31,7 +34,22 @@ export function makeHostState(overrides: Partial<HostState> = {}): HostState {
     rollbackQueued: false,
     usrOverlay: null,
     readOnly: false,
+    failures: [],
     problems: [],
+    ...overrides,
+  };
+}
+
+export function makeFailure(overrides: Partial<BootFailure> = {}): BootFailure {
+  return {
+    id: "fe".repeat(64),
+    manifestDigest: `sha256:${"18".repeat(32)}`,
+    image: "ostree-unverified-image:docker://quay.io/example/os:latest",
+    at: "2026-11-22T15:00:00Z",
+    reason: "unit",
+    detail: "web.service failed",
+    attempts: 3,
+    retrying: false,
     ...overrides,
   };
 }

@@ -23,6 +23,7 @@ export async function installScratch(
     rootMountSpec: "UUID=1234",
     bootMountSpec: null,
     kargs: ["console=ttyS0"],
+    kargDeletes: [],
     allowMissingVerity: true,
     bootloader: "none",
     genericImage: true,

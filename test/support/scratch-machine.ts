@@ -1,15 +1,29 @@
 // A machine in a directory: a tmpfs as its disk, a directory as its boot partition, another as /run.
 // "Booting" it reads the boot entries as systemd-boot would and makes / what prepare-root would.
 
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { formatEntryName } from "../../shared/format/bls/entry-name.ts";
 import { openRepository } from "../../shared/store/repository.ts";
 import { MNT } from "../../shared/sys/constants.ts";
 import { mount, umount2 } from "../../shared/sys/mount.ts";
+import type { BootEntry } from "../../updater/boot/boot-entry.ts";
+import { borrowBootDirectory, makeEspLayout } from "../../updater/boot/boot-layout.ts";
 import { LIVE_ENTRIES, readEntryDirectory } from "../../updater/boot/entry-directory.ts";
 import { parseMountTable } from "../../updater/boot/mount-table.ts";
 import type { System } from "../../updater/boot/system.ts";
+import { applyAssessment } from "../../updater/deploy/assess.ts";
+import { planAssessment } from "../../updater/deploy/assess-plan.ts";
+import { readBootRecords } from "../../updater/deploy/boot-record.ts";
 import type { Deployer } from "../../updater/deploy/deployer.ts";
 import { type BootedImage, detectEnvironment } from "../../updater/deploy/environment.ts";
 import { statePaths } from "../../updater/deploy/state-directory.ts";
@@ -20,16 +34,33 @@ export interface RunningMachine extends Deployer, Disposable {
   readonly world: () => World;
 }
 
+const LOADER_VENDOR = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+
+/** What `bootc internals assess-boot good` and `review` do. */
+export function assess(running: RunningMachine, good: boolean): void {
+  const { system } = running;
+  const now = new Date().toISOString();
+  const plan = planAssessment(running.world(), good, readBootRecords(system), now);
+  applyAssessment(running, plan);
+}
+
 export class ScratchMachine implements Disposable {
   readonly directory = mkdtempSync(join(tmpdir(), "machine-"));
-  readonly disk = join(this.directory, "disk");
-  readonly esp = join(this.directory, "esp");
+  readonly disk: string;
+  readonly esp: string;
   readonly run = join(this.directory, "run");
   readonly root = join(this.directory, "root");
 
-  constructor() {
-    for (const path of [this.disk, this.esp, this.run, this.root]) mkdirSync(path);
-    mount("tmpfs", this.disk, "tmpfs", 0, null);
+  readonly #ownsDisk: boolean;
+
+  /** `places`: file systems that are mounted already. */
+  constructor(places: { readonly disk?: string; readonly esp?: string } = {}) {
+    this.disk = places.disk ?? join(this.directory, "disk");
+    this.esp = places.esp ?? join(this.directory, "esp");
+    for (const path of [this.disk, this.esp, this.run, this.root])
+      mkdirSync(path, { recursive: true });
+    this.#ownsDisk = places.disk === undefined;
+    if (this.#ownsDisk) mount("tmpfs", this.disk, "tmpfs", 0, null);
   }
 
   /** As the program that installs sees it. */
@@ -46,12 +77,41 @@ export class ScratchMachine implements Disposable {
     };
   }
 
-  /** Starts the first entry of the menu, or the one at `position`. */
-  boot(position = 0): RunningMachine {
+  /** Starts the first entry of the menu, or the one at `position`; a `good` start is blessed. */
+  boot(position = 0, good = true): RunningMachine {
     rmSync(this.run, { recursive: true });
     mkdirSync(this.run);
     const { entries } = readEntryDirectory(join(this.esp, LIVE_ENTRIES))!;
     const chosen = entries[position]!;
+    this.#countDown(chosen);
+    const running = this.#enter(chosen);
+    if (good) assess(running, true);
+    return running;
+  }
+
+  /** As systemd-boot does before it starts the kernel. */
+  #countDown({ fileName, name }: BootEntry): void {
+    const variables = join(this.directory, "sys/firmware/efi/efivars");
+    mkdirSync(variables, { recursive: true });
+    const variable = join(variables, `LoaderBootCountPath-${LOADER_VENDOR}`);
+    rmSync(variable, { force: true });
+    if (name.counter === null) return;
+    const { left, done } = name.counter;
+    const counter = { left: Math.max(left - 1, 0), done: done + 1 };
+    const counted = formatEntryName({ id: name.id, counter });
+    const directory = join(this.esp, LIVE_ENTRIES);
+    renameSync(join(directory, fileName), join(directory, counted));
+    const text = Buffer.from(`\\loader\\entries\\${counted}\0`, "utf16le");
+    writeFileSync(variable, Buffer.concat([Buffer.from([6, 0, 0, 0]), text]));
+  }
+
+  /** Goes on in the deployment that runs, as a second program does: /run stays. */
+  resume(id: string): RunningMachine {
+    const { entries } = readEntryDirectory(join(this.esp, LIVE_ENTRIES))!;
+    return this.#enter(entries.find(({ deploymentId }) => deploymentId === id)!);
+  }
+
+  #enter(chosen: BootEntry): RunningMachine {
     const id = chosen.deploymentId!;
     rmSync(join(this.root, "etc"), { force: true });
     symlinkSync(statePaths(this.disk, id).etc, join(this.root, "etc"));
@@ -70,19 +130,19 @@ export class ScratchMachine implements Disposable {
     if (environment.kind !== "composefs") throw new Error(`booted into ${environment.kind}`);
     const { booted } = environment;
     const repo = openRepository(null, join(this.disk, "composefs"));
-    const boot = { path: this.esp, [Symbol.dispose]: () => {} };
+    const boot = borrowBootDirectory(this.esp, makeEspLayout("systemd", this.esp));
     return {
       system,
       boot,
       repo,
       booted,
-      world: () => observeWorld(system, this.esp, booted),
+      world: () => observeWorld(system, boot, booted),
       [Symbol.dispose]: () => repo[Symbol.dispose](),
     };
   }
 
   [Symbol.dispose](): void {
-    umount2(this.disk, MNT.DETACH);
+    if (this.#ownsDisk) umount2(this.disk, MNT.DETACH);
     rmSync(this.directory, { recursive: true, force: true });
   }
 }

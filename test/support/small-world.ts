@@ -2,8 +2,13 @@
 // histories (install, stage, shut down, boot, roll back, clean) as pure functions.
 
 import { formatEntry } from "../../shared/format/bls/entry.ts";
+import { formatEntryName } from "../../shared/format/bls/entry-name.ts";
 import { parseCmdline } from "../../shared/format/kargs/cmdline.ts";
+import type { BootAssessment } from "../../updater/boot/assessment.ts";
 import { type BootEntry, parseBootEntry, sortEntries } from "../../updater/boot/boot-entry.ts";
+import { makeEspLayout } from "../../updater/boot/boot-layout.ts";
+import { planAssessment } from "../../updater/deploy/assess-plan.ts";
+import type { BootRecords } from "../../updater/deploy/boot-record.ts";
 import type { CleanupPlan } from "../../updater/deploy/cleanup-plan.ts";
 import type { EntryFile } from "../../updater/deploy/entry-exchange.ts";
 import { planFinalize } from "../../updater/deploy/finalize-plan.ts";
@@ -41,18 +46,34 @@ export function makeEntry(fileName: string, text: string): BootEntry {
 }
 
 function readEntries(files: readonly EntryFile[]): BootEntry[] {
-  return sortEntries(files.map(({ fileName, text }) => makeEntry(fileName, text)));
+  return sortEntries(
+    files.map(({ fileName, text }) => makeEntry(fileName, text)),
+    "systemd",
+  );
 }
 
-const EMPTY_WORLD: World = {
+export const SYSTEMD_LAYOUT = makeEspLayout("systemd", "/esp");
+
+export const UNASSESSED: BootAssessment = { startedId: null, count: { kind: "uncounted" } };
+
+export const EMPTY_WORLD: World = {
   booted: null,
   bootloader: "systemd",
+  layout: SYSTEMD_LAYOUT,
+  assessment: UNASSESSED,
+  failures: [],
   live: [],
   staged: null,
+  brokenLive: [],
+  brokenStaged: [],
   stagedFile: null,
   states: [],
+  pins: new Set(),
   leftovers: [],
   kernels: [],
+  ukis: [],
+  strays: [],
+  unread: [],
   problems: [],
 };
 
@@ -61,7 +82,9 @@ export function installWorld(image: NewImage): World {
   const plan: InstallPlan = planInstall({
     image,
     kargs: parseCmdline("root=UUID=1 rw"),
+    kargDeletes: [],
     kernels: [],
+    layout: SYSTEMD_LAYOUT,
     verityOptional: false,
   });
   return {
@@ -74,7 +97,14 @@ export function installWorld(image: NewImage): World {
 }
 
 export function stageRequest(image: NewImage, changes: Partial<StageRequest> = {}): StageRequest {
-  return { image, bootedKargs: [], kernels: [], verityOptional: false, locked: false, ...changes };
+  return {
+    image,
+    imageKargs: new Map(),
+    kernels: [],
+    verityOptional: false,
+    locked: false,
+    ...changes,
+  };
 }
 
 export function afterStage(world: World, plan: StagePlan): World {
@@ -88,6 +118,7 @@ export function afterStage(world: World, plan: StagePlan): World {
       { id: plan.id, origin: parseOrigin(plan.origin, "origin"), complete: true },
     ],
     kernels: [...new Set([...world.kernels, plan.kernel.directory])].sort(),
+    failures: plan.failures ?? world.failures,
   };
 }
 
@@ -95,14 +126,53 @@ export function afterStage(world: World, plan: StagePlan): World {
 export function afterShutdown(world: World): World {
   const plan = planFinalize(world);
   if (plan.kind === "nothing") return world;
-  const live = plan.kind === "cleanup" ? world.live : world.staged!;
+  const live = plan.kind === "cleanup" ? world.live : readEntries(plan.entries);
   return { ...world, live, staged: null, stagedFile: null };
 }
 
-/** /run is gone, and the first entry of the menu runs. */
+/** /run is gone, the first entry of the menu runs, and its start is good. */
 export function afterBoot(world: World): World {
-  const id = world.live.find((entry) => entry.deploymentId !== null)!.deploymentId!;
-  return { ...world, stagedFile: null, booted: { id, verityOptional: false } };
+  return afterAssessment(afterStart(world), true);
+}
+
+/** /run is gone; systemd-boot starts the first of our entries, and counts it down before. */
+export function afterStart(world: World): World {
+  const first = world.live.find((entry) => entry.deploymentId !== null)!;
+  const { counter, id: entryId } = first.name;
+  const booted = { id: first.deploymentId!, verityOptional: false };
+  const away = { ...world, stagedFile: null, booted };
+  if (counter === null) {
+    return { ...away, assessment: { ...UNASSESSED, startedId: booted.id } };
+  }
+  const tried = { left: Math.max(counter.left - 1, 0), done: counter.done + 1 };
+  const fileName = formatEntryName({ id: entryId, counter: tried });
+  const others = world.live.filter((entry) => entry !== first);
+  return {
+    ...away,
+    live: readEntries([{ fileName, text: first.text }, ...others]),
+    assessment: {
+      startedId: booted.id,
+      count: { kind: "entry-name", entryId, counter: tried },
+    },
+  };
+}
+
+export const NO_RECORDS: BootRecords = {
+  refused: null,
+  failed: null,
+  reached: null,
+  watchdog: false,
+};
+
+/** As `bootc internals assess-boot good` or `review` leave it. */
+export function afterAssessment(world: World, good: boolean, records = NO_RECORDS): World {
+  const { bless, failures } = planAssessment(world, good, records, "2026-01-01T00:00:00.000Z");
+  const live = world.live.filter((entry) => entry.fileName !== bless?.from);
+  return {
+    ...world,
+    failures: failures ?? world.failures,
+    live: bless === null ? live : readEntries([...live, bless.to]),
+  };
 }
 
 export function afterRollback(world: World, plan: RollbackPlan): World {
@@ -133,4 +203,25 @@ export function foreignEntry(): BootEntry {
       extra: [],
     }),
   );
+}
+
+/** The entry's deployment runs, and the loader counted this start under that name. */
+export function bootCounted(world: World, entryId: string, left: number, done: number): World {
+  const entry = world.live.find((candidate) => candidate.name.id === entryId);
+  const id = entry?.deploymentId ?? null;
+  if (id === null) throw new Error(`no deployment has the entry ${entryId}`);
+  const counter = { left, done };
+  return {
+    ...world,
+    booted: { id, verityOptional: false },
+    live: world.live.map((each) =>
+      each === entry && each.name.counter?.done !== done
+        ? makeEntry(formatEntryName({ id: entryId, counter }), each.text)
+        : each,
+    ),
+    assessment: {
+      startedId: id,
+      count: { kind: "entry-name", entryId, counter },
+    },
+  };
 }

@@ -13,6 +13,8 @@ export type Agent = {
   waitReady(): Promise<string>;
   /** As `waitReady`, but for a boot after the one that runs now. */
   waitNextBoot(): Promise<string>;
+  /** Resolves when the shell announces itself again, be it in the same boot: after a soft reboot. */
+  waitNextShell(): Promise<void>;
   /** Fails whatever waits now or later, because the machine is gone. */
   fail(describe: () => Error): void;
 };
@@ -54,6 +56,25 @@ export function agentCredentials(): string[] {
 
 type Waiter<T> = { resolve(value: T): void; reject(error: Error): void };
 
+/** Promises that are settled together. */
+function openWaiters<T>() {
+  const waiters = new Set<Waiter<T>>();
+  const settle = (how: (waiter: Waiter<T>) => void) => {
+    for (const waiter of waiters) how(waiter);
+    waiters.clear();
+  };
+  return {
+    isEmpty: () => waiters.size === 0,
+    add(): Promise<T> {
+      const { promise, resolve, reject } = Promise.withResolvers<T>();
+      waiters.add({ resolve, reject });
+      return promise;
+    },
+    resolve: (value: T) => settle((waiter) => waiter.resolve(value)),
+    reject: (error: Error) => settle((waiter) => waiter.reject(error)),
+  };
+}
+
 /** Speaks with the agent; `resumed` when the guest is known to sit at its prompt already. */
 export function openAgent(socket: Socket, resumed: boolean): Agent {
   const decoder = new TextDecoder();
@@ -62,14 +83,14 @@ export function openAgent(socket: Socket, resumed: boolean): Agent {
   let currentBoot = resumed ? "resumed" : "";
   let pending: ({ nonce: string } & Waiter<CommandResult>) | undefined;
   let failure: (() => Error) | undefined;
-  const readyWaiters = new Set<Waiter<string>>();
+  const readyWaiters = openWaiters<string>();
+  const shellWaiters = openWaiters<void>();
   let queue: Promise<unknown> = Promise.resolve();
 
   const announce = () => {
-    if (currentBoot === "" || currentBoot === awaitedBoot || readyWaiters.size === 0) return;
+    if (currentBoot === "" || currentBoot === awaitedBoot || readyWaiters.isEmpty()) return;
     awaitedBoot = currentBoot;
-    for (const waiter of readyWaiters) waiter.resolve(currentBoot);
-    readyWaiters.clear();
+    readyWaiters.resolve(currentBoot);
   };
   const scan = () => {
     const ready = /\n@@RIG-READY (\S+)\n/.exec(received);
@@ -79,6 +100,7 @@ export function openAgent(socket: Socket, resumed: boolean): Agent {
       pending?.reject(new Error("the guest restarted its shell during the command"));
       pending = undefined;
       announce();
+      shellWaiters.resolve();
     }
     const end = pending && new RegExp(`\\n@@RIG-${pending.nonce} (\\d+)\\n`).exec(received);
     if (!pending || !end) return;
@@ -99,9 +121,8 @@ export function openAgent(socket: Socket, resumed: boolean): Agent {
     return promise;
   };
   const waitReady = () => {
-    const { promise, resolve, reject } = Promise.withResolvers<string>();
-    if (failure) reject(failure());
-    readyWaiters.add({ resolve, reject });
+    if (failure) return Promise.reject(failure());
+    const promise = readyWaiters.add();
     announce();
     return promise;
   };
@@ -116,11 +137,12 @@ export function openAgent(socket: Socket, resumed: boolean): Agent {
       awaitedBoot = currentBoot;
       return waitReady();
     },
+    waitNextShell: () => (failure ? Promise.reject(failure()) : shellWaiters.add()),
     fail(describe) {
       failure = describe;
       pending?.reject(describe());
-      for (const waiter of readyWaiters) waiter.reject(describe());
-      readyWaiters.clear();
+      readyWaiters.reject(describe());
+      shellWaiters.reject(describe());
     },
   };
 }

@@ -45,7 +45,7 @@ exec setsid sh
 // Modules or aliases; what a kernel has built in adds nothing.
 const MODULES = [
   ...["virtio_pci", "virtio_blk", "virtio_console", "ext4", "crypto-sha512"],
-  ...["erofs", "overlay", "loop"],
+  ...["erofs", "overlay", "loop", "vfat", "nls_cp437", "nls_ascii", "nls_utf8"],
 ];
 const LIBRARIES = ["libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0"];
 const LIBRARY_DIR = "usr/lib/x86_64-linux-gnu";

@@ -11,7 +11,12 @@ import { createOverlay, type Disk } from "./disks.ts";
 import { firmwareVars } from "./qemu-args.ts";
 import { runTool } from "./tools-root.ts";
 
-export type PlacedDisk = { readonly id: string; readonly path: string; readonly readOnly: boolean };
+export type PlacedDisk = {
+  readonly id: string;
+  readonly path: string;
+  readonly readOnly: boolean;
+  readonly log?: string | undefined;
+};
 
 export type MachineFiles = {
   readonly dir: string;
@@ -59,7 +64,7 @@ async function removeDead(name: string): Promise<void> {
 /** Puts a disk in place: itself, or a throwaway overlay over it. */
 export async function placeDisk(files: MachineFiles, disk: Disk): Promise<PlacedDisk> {
   const readOnly = disk.mode === "read";
-  if (disk.mode !== "overlay") return { id: disk.id, path: disk.path, readOnly };
+  if (disk.mode !== "overlay") return { id: disk.id, path: disk.path, readOnly, log: disk.log };
   const overlay = join(files.dir, `${disk.id}.qcow2`);
   return { id: disk.id, path: await createOverlay(overlay, disk.path), readOnly };
 }

@@ -68,7 +68,7 @@ export function watchMachine(parts: {
 
 type GuestCommands = Pick<
   Machine,
-  "waitReady" | "run" | "must" | "reboot" | "powerOff" | "waitExit"
+  "waitReady" | "waitNextBoot" | "run" | "must" | "reboot" | "softReboot" | "powerOff" | "waitExit"
 >;
 
 /** What one can ask of the guest through its shell. */
@@ -94,9 +94,16 @@ export function guestCommands(watch: Watch): GuestCommands {
     async waitReady(limitMs = bootLimitMs) {
       await waitFor(agent.waitReady(), limitMs, "waiting for the guest's shell");
     },
+    async waitNextBoot(limitMs = bootLimitMs) {
+      await waitFor(agent.waitNextBoot(), limitMs, "waiting for the shell of the next boot");
+    },
     async reboot(limitMs = bootLimitMs) {
       const next = agent.waitNextBoot();
       await waitFor(Promise.race([next, refused("reboot")]), limitMs, "rebooting");
+    },
+    async softReboot(limitMs = bootLimitMs) {
+      const next = agent.waitNextShell();
+      await waitFor(Promise.race([next, refused("soft-reboot")]), limitMs, "soft-rebooting");
     },
     async powerOff(limitMs = exitLimitMs) {
       await waitFor(Promise.race([ended, refused("poweroff")]), limitMs, "powering off");

@@ -42,11 +42,15 @@ export type Machine = AsyncDisposable & {
   readonly qmp: Qmp;
   /** Waits until the shell answers in a boot that was not awaited before. */
   waitReady(limitMs?: number): Promise<void>;
+  /** Waits for the shell of a boot after the last one that answered. */
+  waitNextBoot(limitMs?: number): Promise<void>;
   run(command: string, options?: { timeoutMs?: number }): Promise<CommandResult>;
   /** As `run`, but a non-zero exit code is an error. Returns the output, trimmed. */
   must(command: string, options?: { timeoutMs?: number }): Promise<string>;
   /** Reboots from inside and waits for the next boot's shell. */
   reboot(limitMs?: number): Promise<void>;
+  /** Restarts userspace from inside and waits for the next shell; the kernel goes on. */
+  softReboot(limitMs?: number): Promise<void>;
   waitForConsole(pattern: RegExp, limitMs?: number): Promise<RegExpExecArray>;
   sendConsole(text: string): void;
   consoleText(): string;

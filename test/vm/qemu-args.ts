@@ -5,6 +5,7 @@
 import { type Accelerator, acceleratorArgs } from "./accel.ts";
 import { agentCredentials, agentPort } from "./agent.ts";
 import { imageFormat } from "./disks.ts";
+import type { PlacedDisk } from "./machine-files.ts";
 
 export type Boot =
   /** Through UEFI and whatever boot loader the disk has. */
@@ -22,7 +23,7 @@ export type QemuSetup = {
   readonly memoryMb: number;
   readonly cpus: number;
   readonly boot: Boot;
-  readonly disks: ReadonlyArray<{ id: string; path: string; readOnly: boolean }>;
+  readonly disks: readonly PlacedDisk[];
   readonly uefiVars: string | undefined;
   readonly agent: boolean;
   readonly sockets: { readonly qmp: string; readonly console: string; readonly agent: string };
@@ -82,14 +83,20 @@ function firmwareArgs(setup: QemuSetup): string[] {
 function diskArgs(disk: QemuSetup["disks"][number], index: number): string[] {
   return [
     "-blockdev",
-    JSON.stringify(blockdev(`disk-${disk.id}`, disk.path, disk.readOnly)),
+    JSON.stringify(blockdev(`disk-${disk.id}`, disk.path, disk.readOnly, disk.log)),
     "-device",
     `virtio-blk-pci,drive=disk-${disk.id},serial=${disk.id},bootindex=${index + 1}`,
   ];
 }
 
 /** A block device node as QMP and `-blockdev` take it. */
-export function blockdev(node: string, path: string, readOnly: boolean): Record<string, unknown> {
+export function blockdev(
+  node: string,
+  path: string,
+  readOnly: boolean,
+  log?: string,
+): Record<string, unknown> {
+  if (log !== undefined) return loggedBlockdev(node, path, log);
   return {
     driver: imageFormat(path),
     "node-name": node,
@@ -97,5 +104,18 @@ export function blockdev(node: string, path: string, readOnly: boolean): Record<
     discard: "unmap",
     // The host's page cache outlives a killed QEMU, which is all the durability tests need here.
     file: { driver: "file", filename: path, discard: "unmap", cache: { "no-flush": true } },
+  };
+}
+
+/** Every write and flush goes to the disk and, in this order, to the log (of a file that exists). */
+function loggedBlockdev(node: string, path: string, log: string): Record<string, unknown> {
+  const file = (filename: string) => ({ driver: "file", filename, cache: { "no-flush": true } });
+  return {
+    driver: "blklogwrites",
+    "node-name": node,
+    file: { driver: "raw", file: file(path) },
+    log: { driver: "raw", file: file(log) },
+    "log-sector-size": 512,
+    "log-super-update-interval": 1,
   };
 }

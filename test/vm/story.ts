@@ -39,6 +39,7 @@ export async function checkVersion(story: Story, version: string): Promise<void>
     slowMs,
   );
   assert.equal(state, "running");
+  await checkBlessed(story);
   const status = await run(story, "bootc status --format humanreadable");
   assert.match(status, new RegExp(`● Booted image: [\\s\\S]*?Version: ${version} `));
   const source = await story.machine.must("findmnt -n -o SOURCE /");
@@ -54,6 +55,16 @@ export async function checkVersion(story: Story, version: string): Promise<void>
     "dpkg-query -W hello figlet 2>/dev/null | cut -f 1; true",
   );
   assert.equal(packages.trim(), version === "2" ? "figlet" : "hello");
+}
+
+/** A complete start is a good one: no entry of the menu is counted any more, and nothing is on trial. */
+async function checkBlessed({ machine }: Story): Promise<void> {
+  const entries = await machine.must(
+    "mkdir -p /run/esp && mount -o ro /dev/disk/by-partlabel/esp /run/esp && ls /run/esp/loader/entries; umount /run/esp",
+  );
+  assert.match(entries, /^bootc_\S+\.conf$/m);
+  assert.doesNotMatch(entries, /\+/);
+  await machine.must("test ! -e /sysroot/state/bootc/boot-trial.json");
 }
 
 /** A local edit in /etc and data in /var, which every later chapter must find again. */

@@ -1,0 +1,317 @@
+// Judging a start on real directories: blessing (also with a full ESP), records of every quality, and the two
+// shell scripts of the units.
+
+import { execFileSync, spawnSync } from "node:child_process";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { MNT } from "../../shared/sys/constants.ts";
+import { mount, umount2 } from "../../shared/sys/mount.ts";
+import { borrowBootDirectory, makeEspLayout } from "../../updater/boot/boot-layout.ts";
+import { applyAssessment } from "../../updater/deploy/assess.ts";
+import type { AssessPlan } from "../../updater/deploy/assess-plan.ts";
+import { readFailures } from "../../updater/deploy/boot-failure.ts";
+import { readBootRecords } from "../../updater/deploy/boot-record.ts";
+import { finalizeStaged } from "../../updater/deploy/finalize.ts";
+import { type UpdateRequest, updateImage } from "../../updater/deploy/update.ts";
+import { makeImageReference } from "../../updater/image/reference.ts";
+import { openSource } from "../../updater/image/source.ts";
+import { writeScratchImage } from "../support/scratch-image.ts";
+import { installScratch } from "../support/scratch-install.ts";
+import { assess, type RunningMachine, ScratchMachine } from "../support/scratch-machine.ts";
+
+const SOURCE = join(import.meta.dirname, "../../systemd");
+const id = "ab".repeat(64);
+let machine: ScratchMachine;
+beforeEach(() => {
+  machine = new ScratchMachine();
+});
+afterEach(() => machine[Symbol.dispose]());
+
+const failure = {
+  id,
+  manifestDigest: null,
+  image: null,
+  at: "2026-01-01T00:00:00.000Z",
+  reason: "unit",
+  detail: null,
+  attempts: 3,
+  retrying: false,
+} as const;
+const quiet: AssessPlan = {
+  bless: null,
+  blessGrub: false,
+  grubMenu: null,
+  newFailures: [],
+  failures: null,
+  trialEnds: false,
+};
+const records = () => join(machine.disk, "state/bootc");
+const entries = () => join(machine.esp, "loader/entries");
+
+function apply(plan: Partial<AssessPlan>): void {
+  const boot = borrowBootDirectory(machine.esp, makeEspLayout("systemd", machine.esp));
+  applyAssessment({ system: machine.system(), boot }, { ...quiet, ...plan });
+}
+
+function writeRecords(): void {
+  mkdirSync(records(), { recursive: true });
+  for (const name of ["boot-trial.json", "boot-refused.json", "boot-failed.json"]) {
+    writeFileSync(join(records(), name), "{}");
+  }
+}
+
+describe("blessing", () => {
+  const bless = {
+    id,
+    from: "bootc_x-1-1+2-1.conf",
+    to: { fileName: "bootc_x-1-1.conf", text: "version 1\nlinux /v\n" },
+  };
+  beforeEach(() => {
+    mkdirSync(entries(), { recursive: true });
+    writeFileSync(join(entries(), bless.from), bless.to.text);
+  });
+
+  test("the counter goes, and with the end of the trial its records", () => {
+    writeRecords();
+    apply({ bless, trialEnds: true });
+    expect(readdirSync(entries())).toEqual([bless.to.fileName]);
+    expect(readFileSync(join(entries(), bless.to.fileName), "utf8")).toBe(bless.to.text);
+    expect(readdirSync(records())).toEqual([]);
+  });
+
+  test("done again after it was cut between the two names", () => {
+    writeFileSync(join(entries(), bless.to.fileName), bless.to.text);
+    apply({ bless });
+    expect(readdirSync(entries())).toEqual([bless.to.fileName]);
+  });
+
+  test("on an ESP without room for one more file", () => {
+    // Two inodes: the directory, and the entry that is there.
+    mount("tmpfs", entries(), "tmpfs", 0, "nr_inodes=2");
+    try {
+      writeFileSync(join(entries(), bless.from), bless.to.text);
+      expect(() => writeFileSync(join(entries(), "more"), "")).toThrow("ENOSPC");
+      apply({ bless });
+      expect(readdirSync(entries())).toEqual([bless.to.fileName]);
+    } finally {
+      umount2(entries(), MNT.DETACH);
+    }
+  });
+});
+
+test("a failure is kept, and read again; the trial goes on while something has tries", () => {
+  writeRecords();
+  apply({ failures: [failure], newFailures: [failure] });
+  expect(readFailures(machine.disk)).toEqual({ failures: [failure], problems: [] });
+  expect(existsSync(join(records(), "boot-trial.json"))).toBe(true);
+  apply({ failures: [], trialEnds: true });
+  expect(readFailures(machine.disk).failures).toEqual([]);
+  expect(readdirSync(records())).toEqual(["boot-failures.json"]);
+});
+
+test.each([
+  ["nothing", () => {}],
+  ["rubbish", () => writeRecords()],
+  [
+    "half a file, a directory, a link to nowhere",
+    () => {
+      mkdirSync(join(records(), "boot-refused.json"), { recursive: true });
+      symlinkSync("nowhere", join(records(), "boot-failed.json"));
+      writeFileSync(join(records(), "boot-reached"), "abc");
+    },
+  ],
+])("records: %s", (_, prepare) => {
+  prepare();
+  expect(readBootRecords(machine.system())).toEqual({
+    refused: null,
+    failed: null,
+    reached: null,
+    watchdog: false,
+  });
+});
+
+test("what note-boot wrote is read; the watchdog tells that it restarted the machine", () => {
+  mkdirSync(join(machine.disk, "state"));
+  const cmdline = join(machine.directory, "cmdline");
+  writeFileSync(cmdline, `BOOT_IMAGE=/v quiet composefs=?${id} rw\n`);
+  execFileSync(join(SOURCE, "note-boot.sh"), [cmdline, machine.disk]);
+  const watchdog = join(machine.directory, "sys/class/watchdog/watchdog0");
+  mkdirSync(watchdog, { recursive: true });
+  writeFileSync(join(watchdog, "bootstatus"), "32\n");
+  const found = readBootRecords(machine.system());
+  expect(found).toMatchObject({ reached: { id }, watchdog: true });
+  expect(Math.abs(Date.parse(found.reached!.at) - Date.now())).toBeLessThan(60_000);
+  expect(readdirSync(records())).toEqual(["boot-reached"]);
+});
+
+describe("an update that does not start", () => {
+  const image = () => join(machine.directory, "os.oci");
+  const reference = () => makeImageReference("oci", image());
+
+  async function update(running: RunningMachine, changes: Partial<UpdateRequest> = {}) {
+    await using source = openSource(reference());
+    const request: UpdateRequest = {
+      kind: "upgrade",
+      reference: reference(),
+      source,
+      checkOnly: false,
+      downloadOnly: false,
+      dryRun: false,
+      ...changes,
+    };
+    return await updateImage(running, running.booted, request, {
+      onProgress: () => {},
+      onStep: () => {},
+    });
+  }
+
+  test("three starts, back to the one before, not staged again; told to, it gets three more", async () => {
+    writeScratchImage(image(), { version: "1" });
+    await installScratch(machine, image());
+    writeScratchImage(image(), { version: "2" });
+    {
+      using running = machine.boot();
+      await update(running);
+      finalizeStaged(running, running.world());
+    }
+    expect(existsSync(join(records(), "boot-trial.json"))).toBe(true);
+    const started = [1, 2, 3].map(() => {
+      using running = machine.boot(0, false);
+      return running.booted.id;
+    });
+    expect(new Set(started).size).toBe(1);
+
+    using back = machine.boot(0, false);
+    expect(back.booted.id).not.toBe(started[0]);
+    assess(back, false);
+    expect(back.world().failures).toMatchObject([
+      { id: started[0], attempts: 3, reason: "initramfs", retrying: false },
+    ]);
+    expect(existsSync(join(records(), "boot-trial.json"))).toBe(false);
+    expect(await update(back)).toMatchObject({
+      kind: "failed-before",
+      failure: { id: started[0] },
+    });
+    await expect(update(back, { kind: "switch" })).rejects.toThrow("did not start");
+    // The same deployment under another manifest is found when its image was made.
+    const [failed] = back.world().failures;
+    apply({ failures: [{ ...failed!, manifestDigest: null }] });
+    expect(await update(back)).toMatchObject({ kind: "failed-before" });
+
+    expect(await update(back, { retryFailed: true })).toMatchObject({
+      kind: "staged",
+      id: started[0],
+    });
+    expect(back.world().failures).toMatchObject([{ retrying: true }]);
+    finalizeStaged(back, back.world());
+    expect(readdirSync(entries()).sort()).toEqual([
+      "bootc_fedora-1-0.conf",
+      "bootc_fedora-2-1+3.conf",
+    ]);
+    using good = machine.boot();
+    expect(good.booted.id).toBe(started[0]);
+    expect(good.world().failures).toEqual([]);
+    expect(readdirSync(entries()).sort()).toEqual([
+      "bootc_fedora-1-0.conf",
+      "bootc_fedora-2-1.conf",
+    ]);
+  });
+
+  test("a boot that is blessed after staging is not counted in the menu that shutdown makes", async () => {
+    writeScratchImage(image(), { version: "1" });
+    await installScratch(machine, image());
+    for (const version of ["2", "3"]) {
+      writeScratchImage(image(), { version });
+      using running = machine.boot(0, false);
+      await update(running);
+      if (version === "3") {
+        const staged = readdirSync(join(machine.esp, "loader/entries.staged")).sort();
+        expect(staged).toEqual([
+          "bootc_fedora-1-0.conf",
+          "bootc_fedora-2-0+2-1.conf",
+          "bootc_fedora-3-1+3.conf",
+        ]);
+        assess(running, true);
+      }
+      finalizeStaged(running, running.world());
+    }
+    expect(readdirSync(entries()).sort()).toEqual([
+      "bootc_fedora-1-0.conf",
+      "bootc_fedora-2-0.conf",
+      "bootc_fedora-3-1+3.conf",
+    ]);
+  });
+});
+
+describe("run-health-checks", () => {
+  let root: string;
+  beforeEach(() => {
+    root = mkdtempSync(join(tmpdir(), "health-"));
+  });
+  afterEach(() => rmSync(root, { recursive: true }));
+
+  function put(path: string, script: string, mode = 0o755): void {
+    const file = join(root, path);
+    mkdirSync(join(file, ".."), { recursive: true });
+    writeFileSync(file, script);
+    chmodSync(file, mode);
+  }
+  const run = () => {
+    const result = spawnSync(join(SOURCE, "run-health-checks.sh"), [root], { encoding: "utf8" });
+    const file = join(root, "run/bootc/health-failed");
+    return {
+      code: result.status,
+      output: result.stdout,
+      failed: existsSync(file) ? readFileSync(file, "utf8") : null,
+    };
+  };
+
+  test("none is fine", () => {
+    expect(run()).toEqual({ code: 0, output: "", failed: null });
+  });
+
+  test("in the order of their names, all of them, the one in /etc instead of the image's", () => {
+    put("usr/lib/bootc/health.d/20-b", "#!/bin/sh\necho from the image\nexit 1\n");
+    put("etc/bootc/health.d/20-b", "#!/bin/sh\necho from the machine\n");
+    put("usr/lib/bootc/health.d/10 a", "#!/bin/sh\necho first; exit 7\n");
+    put("usr/lib/bootc/health.d/30-c", "#!/bin/sh\necho last\n");
+    put("usr/lib/bootc/health.d/README", "not a program", 0o644);
+    const { code, output, failed } = run();
+    expect(code).toBe(1);
+    expect(output.match(/first|from the \w+|last/g)).toEqual(["first", "from the machine", "last"]);
+    expect(failed).toBe('"10 a" failed (exit status 7)\n');
+    expect(output).toContain("<3>health check 10 a: failed (exit status 7)");
+    expect(output).not.toContain("README");
+  });
+
+  test("masked by a link to /dev/null, and by an empty file", () => {
+    put("usr/lib/bootc/health.d/a", "#!/bin/sh\nexit 1\n");
+    put("usr/lib/bootc/health.d/b", "#!/bin/sh\nexit 1\n");
+    put("etc/bootc/health.d/b", "", 0o644);
+    symlinkSync("/dev/null", join(root, "etc/bootc/health.d/a"));
+    expect(run()).toEqual({ code: 0, output: "", failed: null });
+  });
+
+  test("one that hangs is ended, and what an earlier run found is forgotten", () => {
+    put("usr/lib/bootc/health.d/slow", "#!/bin/sh\nexec sleep 1000\n");
+    put("etc/bootc/health-timeout", "0.2\n", 0o644);
+    expect(run()).toMatchObject({
+      code: 1,
+      failed: '"slow" failed (took longer than 0.2 seconds)\n',
+    });
+    rmSync(join(root, "usr/lib/bootc/health.d/slow"));
+    expect(run()).toEqual({ code: 0, output: "", failed: null });
+  });
+});

@@ -1,0 +1,238 @@
+// The life of a machine that GRUB starts: an update to an older version, failing starts, rollback, collection;
+// and one on which GRUB starts unified kernels.
+
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { borrowBootDirectory, makeEspLayout } from "../../updater/boot/boot-layout.ts";
+import { applyCleanup, readCleanupScope } from "../../updater/deploy/cleanup.ts";
+import { planCleanup } from "../../updater/deploy/cleanup-plan.ts";
+import { finalizeStaged } from "../../updater/deploy/finalize.ts";
+import { makeHostState } from "../../updater/deploy/host-state.ts";
+import { applyRollback } from "../../updater/deploy/rollback.ts";
+import { planRollback } from "../../updater/deploy/rollback-plan.ts";
+import { updateImage } from "../../updater/deploy/update.ts";
+import { observeWorld } from "../../updater/deploy/world.ts";
+import { makeImageReference } from "../../updater/image/reference.ts";
+import { openSource } from "../../updater/image/source.ts";
+import {
+  countStart,
+  EMPTY_ENVIRONMENT,
+  grubPaths,
+  moveToGrub,
+  startGrub,
+} from "../support/grub-machine.ts";
+import { writeScratchImage } from "../support/scratch-image.ts";
+import { installScratch } from "../support/scratch-install.ts";
+import { assess, type RunningMachine, ScratchMachine } from "../support/scratch-machine.ts";
+import { buildUki } from "../support/uki-builder.ts";
+
+const quiet = { onProgress: () => {}, onStep: () => {} };
+let machine: ScratchMachine;
+let imagePath: string;
+beforeEach(() => {
+  machine = new ScratchMachine();
+  imagePath = join(machine.directory, "os.oci");
+});
+afterEach(() => machine[Symbol.dispose]());
+
+async function install(version: string): Promise<string> {
+  writeScratchImage(imagePath, { version });
+  const { id } = await installScratch(machine, imagePath);
+  moveToGrub(machine);
+  return id;
+}
+
+async function stage(running: RunningMachine, version: string): Promise<string> {
+  writeScratchImage(imagePath, { version });
+  const reference = makeImageReference("oci", imagePath);
+  const request = {
+    kind: "upgrade",
+    reference,
+    source: openSource(reference),
+    checkOnly: false,
+    downloadOnly: false,
+    dryRun: false,
+  } as const;
+  const outcome = await updateImage(running, running.booted, request, quiet);
+  expect(outcome).toMatchObject({ kind: "staged" });
+  return (outcome as { id: string }).id;
+}
+
+const list = (path: string) => (existsSync(path) ? readdirSync(path).sort() : null);
+const live = () => list(grubPaths(machine).entries);
+const menuOrder = () =>
+  [...readFileSync(grubPaths(machine).script, "utf8").matchAll(/--id '([^']*)'/g)].map(
+    (match) => match[1],
+  );
+const environment = () => readFileSync(grubPaths(machine).environment, "latin1").replace(/#+$/, "");
+
+test("an update to an older version boots first, is counted and blessed", async () => {
+  const a = await install("10");
+  let b: string;
+  {
+    using running = startGrub(machine);
+    expect(running.boot.layout).toMatchObject({ loader: "grub", linuxPrefix: "/boot" });
+    b = await stage(running, "9");
+    expect(list(grubPaths(machine).boot)).toEqual(
+      [`bootc_composefs-${a}`, `bootc_composefs-${b}`, "grub", "loader"].sort(),
+    );
+    expect(list(grubPaths(machine).staged)).toEqual([
+      "bootc-98.10-0.conf",
+      "bootc-menu.cfg",
+      "bootc_fedora-9-1.conf",
+    ]);
+    finalizeStaged(running, running.world());
+  }
+  expect(live()).toEqual(["bootc-98.10-0.conf", "bootc-menu.cfg", "bootc_fedora-9-1.conf"]);
+  expect(menuOrder()).toEqual(["bootc_fedora-9-1", "bootc-98.10-0"]);
+  expect(environment()).toBe(
+    "# GRUB Environment Block\nboot_counter=3\nboot_success=0\nbootc_fallback=bootc-98.10-0\n",
+  );
+  const text = readFileSync(join(grubPaths(machine).entries, "bootc_fedora-9-1.conf"), "utf8");
+  expect(text).toContain(`linux /boot/bootc_composefs-${b}/vmlinuz\n`);
+
+  using running = startGrub(machine);
+  expect(running.booted.id).toBe(b);
+  expect(environment()).toContain("boot_counter=2\n");
+  assess(running, true);
+  expect(environment()).toBe("# GRUB Environment Block\nboot_success=1\n");
+  const state = makeHostState(running.system, running.repo, running.world());
+  expect(state).toMatchObject({
+    booted: { id: b, bootloader: "grub" },
+    rollback: { id: a },
+    rollbackQueued: false,
+    problems: [],
+  });
+
+  const rollback = planRollback(running.world());
+  expect(rollback.id).toBe(a);
+  applyRollback(running, rollback);
+  expect(menuOrder()).toEqual(["bootc_bootc-10-1", "bootc-98.9-0"]);
+  expect(countStart(machine)).toBe("bootc_bootc-10-1.conf");
+  const cleanup = planCleanup(running.world(), readCleanupScope(running.repo, running.world()));
+  expect(cleanup).toMatchObject({ kernels: [], states: [], tags: [] });
+});
+
+test("a deployment that never starts: the old one takes over, and stays first", async () => {
+  const a = await install("1");
+  let b: string;
+  {
+    using running = startGrub(machine);
+    b = await stage(running, "2");
+    finalizeStaged(running, running.world());
+  }
+  for (let i = 0; i < 3; i += 1) expect(countStart(machine)).toBe("bootc_fedora-2-1.conf");
+  {
+    using running = startGrub(machine);
+    expect(running.booted.id).toBe(a);
+    expect(planRollback.bind(null, running.world())).toThrow("did not start");
+    // Until somebody looked after it, every further start is the old one, too.
+    expect(countStart(machine)).toBe("bootc_fedora-1-0.conf");
+    assess(running, false);
+    expect(menuOrder()).toEqual(["bootc_bootc-1-1", "bootc-98.2-0"]);
+    expect(environment()).toBe("# GRUB Environment Block\nboot_success=1\n");
+    expect(running.world().failures).toMatchObject([{ id: b, attempts: 3 }]);
+    const state = makeHostState(running.system, running.repo, running.world());
+    expect(state).toMatchObject({ booted: { id: a }, rollbackQueued: false });
+  }
+  using running = startGrub(machine);
+  expect(running.booted.id).toBe(a);
+});
+
+test("a power cut between the new order and the environment block starts the good one", async () => {
+  const a = await install("1");
+  {
+    using running = startGrub(machine);
+    await stage(running, "2");
+    finalizeStaged(running, running.world());
+  }
+  for (let i = 0; i < 3; i += 1) countStart(machine);
+  {
+    using running = startGrub(machine);
+    const before = readFileSync(grubPaths(machine).environment);
+    assess(running, false);
+    writeFileSync(grubPaths(machine).environment, before);
+  }
+  using running = startGrub(machine);
+  expect(running.booted.id).toBe(a);
+});
+
+test("three updates: what no entry leads to is collected, also in /boot", async () => {
+  const a = await install("1");
+  const ids = [a];
+  for (const version of ["2", "3"]) {
+    using running = startGrub(machine);
+    assess(running, true);
+    ids.push(await stage(running, version));
+    finalizeStaged(running, running.world());
+  }
+  using running = startGrub(machine);
+  assess(running, true);
+  applyCleanup(
+    running,
+    planCleanup(running.world(), readCleanupScope(running.repo, running.world())),
+    {
+      dryRun: false,
+    },
+  );
+  const kept = ids.slice(1).map((id) => `bootc_composefs-${id}`);
+  expect(list(grubPaths(machine).boot)).toEqual([...kept, "grub", "loader"].sort());
+  expect(readFileSync(grubPaths(machine).environment).length).toBe(EMPTY_ENVIRONMENT.length);
+});
+
+describe("user.cfg", () => {
+  test("a rollback changes the order of the file, and nothing else in it", async () => {
+    const a = await install("1");
+    let b: string;
+    {
+      using running = startGrub(machine);
+      b = await stage(running, "2");
+      finalizeStaged(running, running.world());
+    }
+    using running = startGrub(machine);
+    const { boot: path } = grubPaths(machine);
+    const esp = machine.esp;
+    const entry = (id: string) =>
+      `menuentry "Fedora: (${id})" {\nchainloader /EFI/Linux/bootc/bootc_composefs-${id}.efi\n}\n`;
+    mkdirSync(join(path, "grub2"));
+    writeFileSync(join(path, "grub2/user.cfg"), `\n# own\n${entry(b)}${entry(a)}`);
+    mkdirSync(join(esp, "EFI/Linux/bootc"), { recursive: true });
+    for (const id of [a, b]) {
+      const uki = buildUki([[".cmdline", `composefs=?${id}`]]);
+      writeFileSync(join(esp, `EFI/Linux/bootc/bootc_composefs-${id}.efi`), uki);
+    }
+    const layout = {
+      ...makeEspLayout("systemd", esp),
+      loader: "grub",
+      userConfig: "grub2/user.cfg",
+    } as const;
+    const boot = borrowBootDirectory(path, { ...layout, counting: "none", kernelParent: "" });
+    const world = () => observeWorld(running.system, boot, running.booted);
+    expect(makeHostState(running.system, running.repo, world())).toMatchObject({
+      booted: { id: b, missingVerityAllowed: true },
+      rollback: { id: a },
+      rollbackQueued: false,
+    });
+    applyRollback({ ...running, boot }, planRollback(world()));
+    expect(readFileSync(join(path, "grub2/user.cfg"), "utf8")).toBe(
+      `\n# own\n${entry(a)}${entry(b)}`,
+    );
+    expect(existsSync(join(path, "grub2/user.cfg.staged"))).toBe(false);
+    expect(makeHostState(running.system, running.repo, world()).rollbackQueued).toBe(true);
+    const kept = planCleanup(world(), readCleanupScope(running.repo, world()));
+    expect(kept).toMatchObject({ ukis: [], states: [] });
+
+    // What bootc staged is finalized; here its state is staged, and the menu written in its place.
+    const c = await stage(running, "3");
+    writeFileSync(join(path, "grub2/user.cfg.staged"), `# new\n${entry(c)}${entry(b)}`);
+    const uki = buildUki([[".cmdline", `composefs=?${c}`]]);
+    writeFileSync(join(esp, `EFI/Linux/bootc/bootc_composefs-${c}.efi`), uki);
+    expect(finalizeStaged({ ...running, boot }, world())).toMatchObject({ id: c });
+    expect(readFileSync(join(path, "grub2/user.cfg"), "utf8")).toBe(
+      `# new\n${entry(c)}${entry(b)}`,
+    );
+    expect(list(join(path, "grub2"))).toEqual(["user.cfg"]);
+    expect(world().live.map(({ deploymentId }) => deploymentId)).toEqual([c, b]);
+  });
+});

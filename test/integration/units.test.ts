@@ -1,0 +1,116 @@
+// The units that are installed, and the examples of docs/automatic-updates.md, as systemd reads them:
+// systemd-analyze of the systemd tools root, on a copy of its root with our files in it.
+
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { installFiles } from "../../scripts/install-files.ts";
+import { runInMountNamespace } from "../support/mount-namespace.ts";
+import { ROOT as PROJECT } from "../support/source-tree.ts";
+import { ensureSystemdTools } from "../support/systemd-tools.ts";
+
+interface Example {
+  readonly path: string;
+  readonly text: string;
+}
+
+const GUIDE = readFileSync(join(PROJECT, "docs/automatic-updates.md"), "utf8");
+const examples: readonly Example[] = [
+  ...GUIDE.matchAll(/^`(\/etc\/systemd\/system\/\S+)`\n\n```ini\n(.*?)^```$/gms),
+].map(([, path, text]) => ({ path: path!, text: text! }));
+
+let tools: string;
+let scratch: string;
+beforeAll(async () => {
+  tools = await ensureSystemdTools(console.log);
+  scratch = mkdtempSync(join(tmpdir(), "units-"));
+});
+afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+
+/** What `systemd-analyze` says in a root that has our files and these. */
+function analyze(files: readonly Example[], command: string): { output: string; code: number } {
+  const upper = mkdtempSync(join(scratch, "upper-"));
+  installFiles(upper, process.execPath);
+  for (const { path, text } of files) {
+    mkdirSync(dirname(join(upper, path)), { recursive: true });
+    writeFileSync(join(upper, path), text);
+  }
+  const root = join(scratch, "root");
+  mkdirSync(root, { recursive: true });
+  const script = `
+    mount -t overlay overlay -o "ro,lowerdir=$UPPER:$TOOLS" "$ROOT"
+    mount -t proc proc "$ROOT/proc"
+    mount -t tmpfs run "$ROOT/run"
+    mount -t tmpfs tmp "$ROOT/tmp"
+    step analyze chroot "$ROOT" sh -c "$COMMAND"
+  `;
+  const environment = { UPPER: upper, TOOLS: tools, ROOT: root, COMMAND: command };
+  return runInMountNamespace(script, environment).get("analyze")!;
+}
+
+const VERIFY = `cd /usr/lib/systemd/system && systemd-analyze verify --man=no bootc-*`;
+
+describe("systemd-analyze verify", () => {
+  test("finds nothing in our units", () => {
+    expect(analyze([], VERIFY)).toEqual({ output: "", code: 0 });
+  });
+
+  test("finds what is wrong", () => {
+    const path = "/etc/systemd/system/bootc-fetch-apply-updates.timer.d/50-wrong.conf";
+    const { output } = analyze([{ path, text: "[Timer]\nOnCalendar=Someday\nNoSuch=1\n" }], VERIFY);
+    expect(output).toMatch(/Failed to parse calendar specification/);
+    expect(output).toMatch(/Unknown key.*NoSuch/);
+  });
+
+  test("the guide has examples", () => {
+    expect(examples.map(({ path }) => path.split("/").at(-1))).toEqual([
+      ...["50-window.conf", "50-fetch-only.conf", "bootc-apply-updates.service"],
+      ...["bootc-apply-updates.timer", "50-stage-only.conf", "60-gently.conf"],
+      "tell-inventory.service",
+    ]);
+  });
+
+  test.each(examples)("finds nothing in the example $path", (example) => {
+    // A unit of its own may need another one of the guide.
+    const own = examples.filter(({ path }) => /\.(service|timer)$/.test(path));
+    const names = own.map(({ path }) => path).join(" ");
+    const files = own.includes(example) ? own : [example, ...own];
+    expect(analyze(files, `${VERIFY} ${names}`)).toEqual({ output: "", code: 0 });
+  });
+});
+
+describe("calendars of the guide", () => {
+  const calendars = examples.flatMap(({ text }) => text.match(/(?<=^OnCalendar=).+$/gm) ?? []);
+
+  test.each([
+    ["Sat,Sun *-*-* 02:00", "Sat 2026-11-28 02:00:00"],
+    ["Sun *-*-* 03:00", "Sun 2026-11-29 03:00:00"],
+  ])("%s is next at the time that is meant", (calendar, next) => {
+    expect(calendars).toContain(calendar);
+    const command = `systemd-analyze calendar --base-time="2026-11-23 00:00:00" "${calendar}"`;
+    expect(analyze([], command).output).toMatch(new RegExp(`Next elapse: ${next}`));
+  });
+
+  test("all are checked", () => {
+    expect(calendars).toHaveLength(2);
+  });
+});
+
+describe("what the units ask for", () => {
+  const unit = (name: string) => readFileSync(join(PROJECT, "systemd", name), "utf8");
+
+  test("the timer runs what is documented", () => {
+    expect(unit("bootc-fetch-apply-updates.service")).toContain(
+      "ExecStart=/usr/bin/bootc upgrade --apply --quiet\n",
+    );
+    expect(unit("bootc-fetch-apply-updates.timer")).toMatch(
+      /OnBootSec=1h\n[\s\S]*OnUnitInactiveSec=8h\nRandomizedDelaySec=2h\n/,
+    );
+  });
+
+  test("the path unit watches what verbs touch", () => {
+    expect(unit("bootc-status-updated.path")).toContain("PathChanged=/sysroot/ostree/bootc\n");
+    expect(unit("bootc-status.socket")).toContain("ListenStream=/run/bootc/status.socket\n");
+  });
+});

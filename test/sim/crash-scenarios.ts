@@ -1,0 +1,187 @@
+// The verbs that change deployments, each from a machine on which it has something to do to the end of what
+// the administrator wanted. `finish` works from wherever an interruption left the machine.
+
+import { join } from "node:path";
+import { appendParameter, makeParameter } from "../../shared/format/kargs/cmdline.ts";
+import { applyDelete } from "../../updater/deploy/delete.ts";
+import { planDelete } from "../../updater/deploy/delete-plan.ts";
+import { finalizeStaged } from "../../updater/deploy/finalize.ts";
+import { applyKargs } from "../../updater/deploy/kargs.ts";
+import { planKargs } from "../../updater/deploy/kargs-plan.ts";
+import { applyPin } from "../../updater/deploy/pin.ts";
+import { planPin } from "../../updater/deploy/pin-plan.ts";
+import { applyRollback } from "../../updater/deploy/rollback.ts";
+import { planRollback } from "../../updater/deploy/rollback-plan.ts";
+import { installScratch } from "../support/scratch-install.ts";
+import { assess, type RunningMachine } from "../support/scratch-machine.ts";
+import { type CrashMachine, cleanUp, update } from "./crash-lab.ts";
+
+export const VERSIONS = ["1", "2", "3"] as const;
+
+type Finish = (machine: CrashMachine, running: RunningMachine, images: string) => Promise<void>;
+
+/** Machines before a verb, by what happened to them. */
+export interface Scenario {
+  readonly name: string;
+  /** Ends in a machine that runs. */
+  readonly prepare: (machine: CrashMachine, images: string) => Promise<RunningMachine>;
+  readonly verb: (running: RunningMachine, images: string) => Promise<unknown> | unknown;
+  /** From whatever a boot finds to the verb's end. */
+  readonly finish: Finish;
+}
+
+const image = (images: string, version: string) => join(images, `os${version}`);
+
+/** Stages an image, shuts down and starts into it. */
+async function updateTo(
+  machine: CrashMachine,
+  running: RunningMachine,
+  path: string,
+): Promise<RunningMachine> {
+  await update(running, path);
+  finalizeStaged(running, running.world());
+  // The repository's lock goes with the program.
+  running[Symbol.dispose]();
+  return machine.boot(0, false);
+}
+
+function settle(running: RunningMachine): RunningMachine {
+  assess(running, true);
+  cleanUp(running);
+  return running;
+}
+
+/** Version 2 runs and has proved itself, 1 is behind it. */
+async function updated(machine: CrashMachine, images: string): Promise<RunningMachine> {
+  await installScratch(machine, image(images, "1"));
+  return settle(await updateTo(machine, machine.boot(0, false), image(images, "2")));
+}
+
+async function staged(machine: CrashMachine, images: string): Promise<RunningMachine> {
+  const running = await updated(machine, images);
+  await update(running, image(images, "3"));
+  return running;
+}
+
+/** Version 3 runs, on trial. */
+async function tried(machine: CrashMachine, images: string): Promise<RunningMachine> {
+  return updateTo(machine, await updated(machine, images), image(images, "3"));
+}
+
+/** Version 3 was tried three times; 2 runs again. */
+async function fallen(machine: CrashMachine, images: string): Promise<RunningMachine> {
+  (await tried(machine, images))[Symbol.dispose]();
+  for (;;) {
+    const running = machine.boot(0, false);
+    const { live } = running.world();
+    const entry = live.find(({ deploymentId }) => deploymentId === running.booted.id);
+    if (entry?.entry.version === "2") return running;
+    running[Symbol.dispose]();
+  }
+}
+
+/** Stages what is to be staged, shuts down, and starts again. */
+const updateFully: Finish = async (machine, running, images) => {
+  using next = await updateTo(machine, running, image(images, "3"));
+  settle(next);
+};
+
+function restart(machine: CrashMachine, running: RunningMachine): void {
+  running[Symbol.dispose]();
+  using next = machine.boot(0, false);
+  settle(next);
+}
+
+const roll = (running: RunningMachine) => applyRollback(running, planRollback(running.world()));
+
+/** As long as there is something to delete. */
+function deleteRollback(running: RunningMachine): void {
+  const world = running.world();
+  const found = world.live.find((entry) => entry.deploymentId !== running.booted.id);
+  if (found !== undefined) applyDelete(running, world, planDelete(world, found.deploymentId!));
+}
+
+function addArgument(running: RunningMachine): void {
+  const world = running.world();
+  const parameter = makeParameter("debug", "1");
+  const plan = planKargs(world, ({ options, extra }) => ({
+    options: options.some(({ key }) => key === "debug")
+      ? options
+      : appendParameter(options, parameter),
+    extra,
+  }));
+  applyKargs(running, plan, world.stagedFile);
+}
+
+const pinBooted = (running: RunningMachine) =>
+  applyPin(running.system, planPin(running.world(), running.booted.id, true));
+
+export const SCENARIOS: readonly Scenario[] = [
+  {
+    name: "stage",
+    prepare: updated,
+    verb: (running, images) => update(running, image(images, "3")),
+    finish: updateFully,
+  },
+  {
+    name: "finalize",
+    prepare: staged,
+    verb: (running) => finalizeStaged(running, running.world()),
+    finish: updateFully,
+  },
+  {
+    name: "rollback",
+    prepare: updated,
+    verb: roll,
+    finish: async (machine, running) => {
+      if (running.world().live[0]?.entry.version === "2") roll(running);
+      restart(machine, running);
+    },
+  },
+  {
+    name: "cleanup",
+    prepare: async (machine, images) => {
+      const running = await tried(machine, images);
+      assess(running, true);
+      return running;
+    },
+    verb: cleanUp,
+    finish: async (_machine, running) => cleanUp(running),
+  },
+  {
+    name: "bless",
+    prepare: tried,
+    verb: (running) => assess(running, true),
+    finish: async (_machine, running) => void settle(running),
+  },
+  {
+    name: "record of a failure",
+    prepare: fallen,
+    verb: (running) => assess(running, false),
+    finish: async (_machine, running) => assess(running, false),
+  },
+  {
+    name: "kernel arguments",
+    prepare: updated,
+    verb: addArgument,
+    finish: async (machine, running) => {
+      addArgument(running);
+      restart(machine, running);
+    },
+  },
+  {
+    name: "delete",
+    prepare: updated,
+    verb: deleteRollback,
+    finish: async (_machine, running) => {
+      deleteRollback(running);
+      cleanUp(running);
+    },
+  },
+  {
+    name: "pin",
+    prepare: updated,
+    verb: pinBooted,
+    finish: async (_machine, running) => pinBooted(running),
+  },
+];

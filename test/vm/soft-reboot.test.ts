@@ -1,0 +1,146 @@
+// A soft reboot from version 1 into version 2, which have the same kernel and initramfs; then one that was not
+// prepared, and a full restart. Before: refused while the kernel arguments are others, and a writable /usr.
+//
+// Goes on from the machine of the boot assessment tests: version 1 runs, version 2 is staged with one try.
+
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Machine } from "./machine.ts";
+import { ensureTrialState, startTrial } from "./trial-machine.ts";
+
+const slowMs = 600_000;
+let machine: Machine;
+let bootId: string;
+
+beforeAll(async () => {
+  machine = await startTrial(await ensureTrialState(), "soft-reboot");
+  bootId = await machine.must("cat /proc/sys/kernel/random/boot_id");
+});
+afterAll(async () => {
+  await machine?.[Symbol.asyncDispose]();
+});
+
+/** A failing step keeps the machine's log and disks. */
+async function step(work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    machine.keep();
+    throw error;
+  }
+}
+
+const must = (command: string) => machine.must(command, { timeoutMs: slowMs });
+
+interface Slot {
+  readonly image: { readonly version: string };
+  readonly softRebootCapable: boolean;
+  readonly composefs: { readonly verity: string; readonly missingVerityAllowed?: boolean };
+}
+interface Status {
+  readonly booted: Slot;
+  readonly staged: Slot | null;
+  readonly rollback: Slot | null;
+  readonly rollbackQueued: boolean;
+  readonly usrOverlay: { readonly accessMode: string } | null;
+}
+
+async function status(): Promise<Status> {
+  return (JSON.parse(await must("bootc status --format json")) as { status: Status }).status;
+}
+
+const versions = ({ booted, rollback, staged }: Status) =>
+  [booted, staged, rollback].map((slot) => slot?.image.version ?? null);
+
+/** Nothing failed, the root is what was meant, and the kernel is the one that was started first. */
+async function checkRunning(version: string, softReboots: number): Promise<void> {
+  expect(await must("systemctl is-system-running --wait; systemctl --failed --no-legend")).toBe(
+    "running",
+  );
+  expect(await must("cat /usr/lib/bootc-demo/version")).toBe(version);
+  expect(await must("systemctl show --property=SoftRebootsCount --value")).toBe(`${softReboots}`);
+  const sameKernel = (await must("cat /proc/sys/kernel/random/boot_id")) === bootId;
+  expect(sameKernel).toBe(softReboots > 0);
+  expect(await must("findmnt --noheadings --output OPTIONS /")).toMatch(/verity=require/);
+  expect(await must("findmnt --noheadings --output OPTIONS /sysroot")).toMatch(/^ro,/);
+  expect((await machine.run("touch /usr/new")).output).toMatch(/Read-only file system/);
+}
+
+describe.sequential("a soft reboot", () => {
+  it("is refused while the kernel arguments are others", () =>
+    step(async () => {
+      const { staged } = await status();
+      expect(staged?.softRebootCapable).toBe(false);
+      const refused = await machine.run("bootc internals prep-soft-reboot", { timeoutMs: slowMs });
+      expect(refused.code).toBe(1);
+      expect(refused.output).toMatch(
+        /^error: Cannot soft-reboot into deployment [0-9a-f]{12}: its kernel arguments are others \(\+demo\.version=2 -demo\.version=1\); [^\n]*\n?$/,
+      );
+      expect((await machine.run("findmnt /run/nextroot")).code).not.toBe(0);
+    }));
+
+  it("with equal arguments it is prepared, taken back and prepared again", () =>
+    step(async () => {
+      // As if version 2 had been built without its own argument.
+      await must(`mkdir -p /run/esp && mount /dev/disk/by-partlabel/esp /run/esp &&
+        sed -i s/demo.version=2/demo.version=1/ /run/esp/loader/entries.staged/*+1.conf && umount /run/esp`);
+      expect((await status()).staged?.softRebootCapable).toBe(true);
+      const plan = JSON.parse(await must("bootc internals prep-soft-reboot --dry-run"));
+      expect(plan).toMatchObject({ kind: "possible", settings: null });
+      expect(await must("bootc internals prep-soft-reboot")).toMatch(/^Prepared for a soft reboot/);
+      expect(await must("cat /run/nextroot/usr/lib/bootc-demo/version")).toBe("2");
+      expect(await must("findmnt --noheadings --output OPTIONS /sysroot")).toMatch(/^ro,/);
+      expect(await must("bootc internals prep-soft-reboot --reset")).toBe(
+        "Cleared soft reboot queued state",
+      );
+      expect(await must("bootc internals prep-soft-reboot --reset")).toBe(
+        "No deployment staged for soft rebooting",
+      );
+      await must("bootc internals prep-soft-reboot");
+    }));
+
+  it("/usr becomes writable for this boot", () =>
+    step(async () => {
+      expect(await must("bootc usr-overlay")).toBe(
+        "A read/write overlayfs is now mounted on /usr\nAll changes there will be discarded on reboot.",
+      );
+      await must("echo x > /usr/lib/overlaid && echo 9 > /usr/lib/bootc-demo/version");
+      expect(await must("bootc usroverlay")).toBe("An overlayfs is already mounted on /usr");
+      expect((await status()).usrOverlay).toMatchObject({ accessMode: "readWrite" });
+    }));
+
+  it("comes back in version 2 with the same kernel, and with what was changed after staging", () =>
+    step(async () => {
+      await must("echo after-staging > /etc/after-staging && rm /etc/issue.net");
+      await must("mkdir -p /var/lib/demo && echo precious > /var/lib/demo/file");
+      await machine.softReboot(slowMs);
+      await checkRunning("2", 1);
+      expect(await must("cat /etc/after-staging /var/lib/demo/file")).toBe(
+        "after-staging\nprecious",
+      );
+      expect((await machine.run("ls /etc/issue.net")).code).not.toBe(0);
+      expect(await must("cat /etc/bootc-demo.conf")).toMatch(/hello from version 2/);
+      expect((await machine.run("ls /usr/lib/overlaid")).code).not.toBe(0);
+      const found = await status();
+      expect(versions(found)).toEqual(["2", null, "1"]);
+      expect(found).toMatchObject({ rollbackQueued: false, usrOverlay: null });
+      expect(found.booted.composefs.missingVerityAllowed ?? false).toBe(false);
+      expect((await machine.run("test -e /run/reboot-required")).code).not.toBe(0);
+    }));
+
+  it("without preparation it starts the same deployment again, with its /var", () =>
+    step(async () => {
+      await machine.softReboot(slowMs);
+      await checkRunning("2", 2);
+      expect(await must("cat /var/lib/demo/file")).toBe("precious");
+    }));
+
+  it("a full restart boots version 2", () =>
+    step(async () => {
+      await machine.reboot(slowMs);
+      await checkRunning("2", 0);
+      expect(await must("cat /etc/after-staging /var/lib/demo/file")).toBe(
+        "after-staging\nprecious",
+      );
+      expect(versions(await status())).toEqual(["2", null, "1"]);
+    }));
+});
