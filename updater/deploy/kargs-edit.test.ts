@@ -193,5 +193,5 @@ test("whatever is accepted: the deployment's argument stays, and the line is rea
     }),
     { numRuns: 2000 },
   );
-  expect(accepted).toBeGreaterThan(100);
+  expect(accepted).toBeGreaterThan(40);
 });

@@ -8,7 +8,7 @@
 import { StateError, UnsupportedError } from "../../shared/error.ts";
 import { formatEntry } from "../../shared/format/bls/entry.ts";
 import {
-  appendParameter,
+  addParameter,
   type Cmdline,
   formatCmdline,
   parseCmdline,
@@ -17,8 +17,8 @@ import {
 import type { BootEntry } from "../boot/boot-entry.ts";
 import type { EntryFile } from "./entry-exchange.ts";
 import { findStagedEntry } from "./kargs-base.ts";
-import { settleMachine } from "./kargs-image.ts";
-import type { SourcedOptions } from "./kargs-source.ts";
+import { MACHINE_SOURCE, settleMachine } from "./kargs-image.ts";
+import { applySourceOptions, listSources, type SourcedOptions } from "./kargs-source.ts";
 import { planMenu } from "./menu-plan.ts";
 import { isGrubTrial } from "./trial.ts";
 import { requireBooted, type World } from "./world.ts";
@@ -171,15 +171,27 @@ function follow(entry: BootEntry, before: SourcedOptions, after: SourcedOptions)
   const removed = subtractParameters(before.options, after.options);
   const added = subtractParameters(after.options, before.options);
   const left = subtractParameters(parseCmdline(entry.entry.options), removed);
-  const isChanged = (pair: readonly [string, string], there: SourcedOptions["extra"]) =>
-    !there.some(([key, value]) => key === pair[0] && value === pair[1]);
-  const dropped = before.extra.filter((pair) => isChanged(pair, after.extra)).map(([key]) => key);
-  const fresh = after.extra.filter((pair) => isChanged(pair, before.extra));
-  const replaced = new Set([...dropped, ...fresh.map(([key]) => key)]);
-  return rewrite(entry, {
-    options: added.reduce(appendParameter, left),
-    extra: [...entry.entry.extra.filter(([key]) => !replaced.has(key)), ...fresh],
-  });
+  const start = { options: added.reduce(addParameter, left), extra: entry.entry.extra };
+  const followed = changedSources(before, after).reduce(
+    (current, [name, kargs]) => applySourceOptions(current.options, current.extra, name, kargs),
+    start,
+  );
+  return rewrite(entry, settleMachine(followed));
+}
+
+/** With their new arguments; null for one that is gone. */
+function changedSources(
+  before: SourcedOptions,
+  after: SourcedOptions,
+): readonly (readonly [name: string, kargs: string | null])[] {
+  const [old, now] = [listSources(before.extra), listSources(after.extra)];
+  const textOf = (sources: typeof old, name: string) => {
+    const own = sources.get(name);
+    return own === undefined ? null : formatCmdline(own);
+  };
+  return [...new Set([...old.keys(), ...now.keys()])]
+    .filter((name) => name !== MACHINE_SOURCE && textOf(old, name) !== textOf(now, name))
+    .map((name) => [name, textOf(now, name)]);
 }
 
 function rewrite({ fileName, entry }: BootEntry, { options, extra }: SourcedOptions): EntryFile {
