@@ -318,6 +318,28 @@ describe("resetting", () => {
     lsetxattr(path, "user.local", Buffer.from("1"));
   }
 
+  test("labels are the image's, and stay where the image has none", () => {
+    const label = "security.selinux";
+    const labels: Readonly<Record<string, string>> = { f: "etc_t\0", d: "dir_t\0" };
+    const tree = buildTree({ f: "1", "d/": "@700", g: "1" });
+    for (const [name, value] of Object.entries(labels)) {
+      tree.entries.get(name)!.xattrs = new Map([[label, Buffer.from(value)]]);
+    }
+    makeDirectory(at("etc"), { f: "local", "d/": "", g: "1" });
+    for (const name of ["f", "d", "g"])
+      lsetxattr(at(`etc/${name}`), label, Buffer.from("user_t\0"));
+    withRepository((repo) => {
+      const sides = [{ repo, etc: tree }, at("etc"), { repo, etc: tree }] as const;
+      const steps = withEtcTrees(sides, (ours, theirs) =>
+        planEtcReset(ours, theirs, ["f", "d", "g"], { removeAdded: false }),
+      );
+      expect(steps.map(({ kind, path }) => `${kind} ${path}`)).toEqual(["attributes d", "write f"]);
+      applyEtcReset(at("etc"), repo, steps);
+    });
+    const now = ["f", "d", "g"].map((name) => Buffer.from(lgetxattr(at(`etc/${name}`), label)!));
+    expect(now.map(String)).toEqual(["etc_t\0", "dir_t\0", "user_t\0"]);
+  });
+
   test("an immutable file is refused with the way out, and stays", () => {
     makeDirectory(at("etc"), { f: "local", g: "local" });
     chattr("+i", at("etc/f"));

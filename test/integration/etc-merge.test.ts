@@ -38,6 +38,7 @@ test("files and directories under mounts are merged, not what is mounted", () =>
     modified: [],
     removed: [],
     dropped: [],
+    held: [],
     conflicts: [],
   });
   expect(readBack(path("out"))).toEqual({

@@ -220,6 +220,7 @@ describe("bootc's own lines", () => {
       modified: ["f"],
       removed: ["gone"],
       dropped: [],
+      held: [],
       conflicts: [],
     });
   });

@@ -87,11 +87,12 @@ describe("computeDrift", () => {
     const rules: EtcRule[] = [
       { path: "/etc/mine", action: "image", source: "policy:1" },
       { path: "/etc/strict", action: "fail", source: "policy:2" },
+      { path: "/etc/z", action: "keep", source: "policy:3" },
     ];
     const changes = drift(
-      { f: "1", "d/a": "1", mine: "1", strict: "1" },
-      { f: "local", "d/a": "local", mine: "local", strict: "local" },
-      { "f/x": "2", d: "2", mine: "2", strict: "2" },
+      { f: "1", "d/a": "1", mine: "1", strict: "1", z: "1" },
+      { f: "local", "d/a": "local", mine: "local", strict: "local", z: "1" },
+      { "f/x": "2", d: "2", mine: "2", strict: "2", z: "2" },
       rules,
     );
     expect(summary(changes)).toEqual([
@@ -100,6 +101,7 @@ describe("computeDrift", () => {
       "/etc/f modified content conflict image changed",
       "/etc/mine modified content image image changed",
       "/etc/strict modified content conflict image changed",
+      "/etc/z kept  local image changed",
     ]);
     expect(changes[3]?.rule).toEqual({ action: "image", source: "policy:1" });
     expect(formatDrift(changes, { verbose: false })).toEqual([
@@ -108,6 +110,7 @@ describe("computeDrift", () => {
       'modified  /etc/f  (content; conflict: Modified file "f" newly defaults to directory)',
       "modified  /etc/mine  (content; follows the image, rule policy:1)",
       'modified  /etc/strict  (content; conflict: "strict" was changed here, and the image changed it as well (rule policy:2))',
+      "kept      /etc/z  (stays, though the staged image changed it, rule policy:3)",
     ]);
   });
 

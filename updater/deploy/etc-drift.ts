@@ -12,7 +12,8 @@ import {
   type TreeNode,
 } from "../../shared/format/tree/node.ts";
 import { computeVerityDigest, type VerityAlgorithm } from "../../shared/format/verity/digest.ts";
-import { planEtcMerge, sameContent, sameItself, sameXattrs } from "./etc-plan.ts";
+import { sameContent, sameItself, sameXattrs } from "./etc-compare.ts";
+import { planEtcMerge } from "./etc-plan.ts";
 import { type EtcRule, makeRuleFinder } from "./etc-policy.ts";
 
 /** One side of an entry. */
@@ -35,7 +36,8 @@ export interface EtcEntry {
 export interface EtcDrift {
   /** Absolute. */
   readonly path: string;
-  readonly change: "added" | "modified" | "removed";
+  /** "kept": not changed here, but by the staged image, and a rule keeps it. */
+  readonly change: "added" | "modified" | "removed" | "kept";
   /** In what a modified entry differs from the image's. */
   readonly differs: readonly EtcDifference[];
   readonly image: EtcEntry | null;
@@ -91,6 +93,7 @@ export function computeDrift(
     ...diff.added.map((path) => [path, "added"] as const),
     ...diff.modified.map((path) => [path, "modified"] as const),
     ...diff.removed.map((path) => [path, "removed"] as const),
+    ...diff.held.map((path) => [path, "kept"] as const),
   ];
   // A directory may be refused for what was changed in it.
   const named = new Set(paths.map(([path]) => path));

@@ -67,6 +67,7 @@ describe("mergeEtc on directories", () => {
     modified: ["edit"],
     removed: ["gone"],
     dropped: [],
+    held: [],
     conflicts: [],
   };
 

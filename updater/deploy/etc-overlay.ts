@@ -14,7 +14,7 @@ import {
 import type { Repository } from "../../shared/store/repository.ts";
 import { readFileContent } from "../image/file-content.ts";
 import { lookupFile } from "../image/tree-lookup.ts";
-import { sameMetadata, sameNode } from "./etc-plan.ts";
+import { sameMetadata, sameNode } from "./etc-compare.ts";
 
 /** Below a deployment's `etc`; overlayfs calls it the upper directory. */
 export const UPPER = "upper";

@@ -13,6 +13,7 @@ interface Case {
   readonly next: FlatTree;
   readonly merged?: FlatTree;
   readonly dropped?: readonly string[];
+  readonly held?: readonly string[];
   readonly conflicts?: readonly string[];
 }
 
@@ -111,14 +112,32 @@ const cases: Record<string, Case> = {
     pristine: { f: "1", "d/a": "1", "d/b": "1" },
     current: { f: "local", "d/a": "local", "d/b": "1" },
     next: { "f/x": "2", d: "2" },
-    merged: { f: "local", "d/": "", "d/a": "local" },
+    merged: { f: "local", "d/": "", "d/a": "local", "d/b": "1" },
+    held: ["d", "d/b"],
   },
-  "keep: nothing else is different": {
+  "keep: what was not changed stays as well, what is new arrives": {
     rules: [["", "keep"]],
-    pristine: { f: "1", g: "1", h: "1" },
-    current: { f: "local", g: "1" },
-    next: { f: "2", g: "2", h: "2" },
-    merged: { f: "local", g: "2" },
+    pristine: { f: "1", g: "1", h: "1", "d/": "", "d/x": "1", gone: "1" },
+    current: { f: "local", g: "1", "d/": "", "d/x": "1", gone: "1" },
+    next: { f: "2", g: "2", h: "2", "d/": "@711", "d/x": "1", "d/new": "n" },
+    merged: { f: "local", g: "1", "d/": "", "d/x": "1", "d/new": "n", gone: "1" },
+    held: ["d", "g", "gone"],
+  },
+  "keep: a directory that the image dropped or turned into a file": {
+    rules: [["**", "keep"]],
+    pristine: { "d/x": "1", "e/s/x": "1", "n/": "" },
+    current: { "d/x": "1", "e/s/x": "1", "n/": "" },
+    next: { d: "file" },
+    merged: { "d/": "", "d/x": "1", "e/": "", "e/s/": "", "e/s/x": "1", "n/": "" },
+    held: ["d", "d/x", "e", "e/s", "e/s/x", "n"],
+  },
+  "keep for one file in a directory that the image turned into a file": {
+    rules: [["d/x", "keep"]],
+    pristine: { "d/x": "1" },
+    current: { "d/x": "1" },
+    next: { d: "file" },
+    held: ["d/x"],
+    conflicts: ["d"],
   },
   "fail: both sides changed a file": {
     rules: [["", "fail"]],
@@ -173,6 +192,7 @@ describe("rules", () => {
     const { diff, root } = planEtcMerge(pristine, current, next, makeRules(each.rules));
     expect(diff.conflicts.map(({ path }) => path)).toEqual(each.conflicts ?? []);
     expect(diff.dropped).toEqual(each.dropped ?? []);
+    expect(diff.held).toEqual(each.held ?? []);
     if (each.merged) expect(flatten(root)).toEqual(each.merged);
   });
 

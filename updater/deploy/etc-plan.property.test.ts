@@ -5,7 +5,8 @@ import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { buildTree, type FlatTree, flatten } from "../../test/support/etc-trees.ts";
-import { planEtcMerge } from "./etc-plan.ts";
+import { type EtcMerge, planEtcMerge } from "./etc-plan.ts";
+import type { EtcRule } from "./etc-policy.ts";
 
 interface Entry {
   readonly directory: boolean;
@@ -183,4 +184,74 @@ describe("planEtcMerge, any trees", () => {
       { numRuns: 500 },
     );
   }, 60_000);
+});
+
+describe("a rule for all of /etc, every combination of three small trees", () => {
+  /** Calls `work` with the three trees, their merge, and all as maps of paths. */
+  function forAll(
+    action: EtcRule["action"],
+    work: (maps: Readonly<Record<"p" | "c" | "n", Paths>>, merge: EtcMerge) => void,
+  ): void {
+    const rules = [{ path: "/etc", action, source: "rules" }];
+    const trees = smallTrees();
+    const built = trees.map(buildTree);
+    for (const [p, pristine] of built.entries()) {
+      for (const [c, current] of built.entries()) {
+        for (const [n, next] of built.entries()) {
+          const [mapP, mapC, mapN] = [p, c, n].map((index) => toPaths(flatten(built[index]!)));
+          work({ p: mapP!, c: mapC!, n: mapN! }, planEtcMerge(pristine, current, next, rules));
+        }
+      }
+    }
+  }
+
+  test("image: what the image has or had is the image's, no conflict", () => {
+    forAll("image", ({ p, c, n }, { diff, root }) => {
+      expect(diff.conflicts).toEqual([]);
+      const merged = toPaths(flatten(root));
+      for (const [path, entry] of n) {
+        if (!equal(merged.get(path), entry)) expect({ path, ...toFlat(merged) }).toEqual(toFlat(n));
+      }
+      for (const [path, entry] of merged) {
+        if (n.has(path)) continue;
+        // Only this machine has it, or it is a directory with such things in it.
+        const isOwn = !p.has(path) && equal(c.get(path), entry);
+        const holdsOwn = [...merged.keys()].some(
+          (each) => each.startsWith(`${path}/`) && !p.has(each) && c.has(each),
+        );
+        expect(isOwn || holdsOwn, path).toBe(true);
+      }
+    });
+  });
+
+  test("keep: all that is here stays, no conflict", () => {
+    forAll("keep", ({ c }, { diff, root }) => {
+      expect(diff.conflicts).toEqual([]);
+      const merged = toPaths(flatten(root));
+      for (const [path, entry] of c) {
+        if (!equal(merged.get(path), entry)) expect({ path, ...toFlat(merged) }).toEqual(toFlat(c));
+      }
+    });
+  });
+
+  test("fail: what is accepted is what would have been merged without it", () => {
+    let [accepted, refused] = [0, 0];
+    forAll("fail", ({ p, c, n }, { diff, root }) => {
+      const plain = model(p, c, n);
+      if (plain.merged === null) expect(diff.conflicts.length).toBeGreaterThan(0);
+      if (diff.conflicts.length > 0) {
+        refused += 1;
+        return;
+      }
+      accepted += 1;
+      expect(flatten(root)).toEqual(plain.merged);
+      // No leaf was changed on both sides, unless to the same.
+      for (const [path, entry] of p) {
+        const [here, there] = [c.get(path), n.get(path)];
+        const both = !equal(entry, here) && !equal(entry, there) && !equal(here, there);
+        if (!entry.directory && both) expect(path).toBe("nothing");
+      }
+    });
+    expect(Math.min(accepted, refused)).toBeGreaterThan(1000);
+  });
 });

@@ -198,6 +198,7 @@ describe("planEtcMerge", () => {
       modified: each.modified ?? [],
       removed: each.removed ?? [],
       dropped: each.dropped ?? [],
+      held: [],
       conflicts: each.conflicts ?? [],
     });
     if (each.merged) expect(flatten(root)).toEqual(each.merged);
@@ -236,6 +237,22 @@ describe("planEtcMerge", () => {
     expect(modified("a", "b")).toEqual(["f"]);
     expect(modified("a", null)).toEqual(["f"]);
     expect(modified(null, "a")).toEqual(["f"]);
+  });
+
+  test("an SELinux label on one side only is no difference, another one is", () => {
+    const labelled = (label: string | null): DirectoryNode => {
+      const tree = buildTree({ f: "1" });
+      const name = "security.selinux";
+      const xattrs = new Map(label === null ? [] : [[name, Buffer.from(label)] as const]);
+      (tree.entries.get("f") as FileNode).xattrs = xattrs;
+      return tree;
+    };
+    const modified = (p: string | null, c: string | null) =>
+      computeEtcDiff(labelled(p), labelled(c), buildTree({})).modified;
+    expect(modified("etc_t", "etc_t")).toEqual([]);
+    expect(modified(null, "unlabeled_t")).toEqual([]);
+    expect(modified("etc_t", null)).toEqual([]);
+    expect(modified("etc_t", "shadow_t")).toEqual(["f"]);
   });
 });
 
@@ -306,7 +323,14 @@ describe("hard links", () => {
       buildTree({ a: "1", b: "1" }),
       next,
     );
-    expect(diff).toEqual({ added: [], modified: [], removed: [], dropped: [], conflicts: [] });
+    expect(diff).toEqual({
+      added: [],
+      modified: [],
+      removed: [],
+      dropped: [],
+      held: [],
+      conflicts: [],
+    });
     expect(leafOf(root, "a")).toBe(leafOf(root, "b"));
     expect(flatten(root)).toEqual({ a: "2", b: "2" });
   });

@@ -9,14 +9,11 @@
 import {
   type ByteString,
   type DirectoryNode,
-  type FileContent,
   fromByteString,
   type Leaf,
-  S_IFLNK,
   type TreeNode,
-  type Xattrs,
 } from "../../shared/format/tree/node.ts";
-import { computeVerityDigest } from "../../shared/format/verity/digest.ts";
+import { sameItself, sameMetadata, sameNode, sameTree } from "./etc-compare.ts";
 import { type EtcRule, makeRuleFinder, type RuleFinder } from "./etc-policy.ts";
 
 /**
@@ -41,6 +38,8 @@ export interface EtcDiff {
   readonly removed: readonly ByteString[];
   /** Those of the above that a rule gives up for what the image has. */
   readonly dropped: readonly ByteString[];
+  /** What was not changed here, but by the image, and stays because a rule says so. */
+  readonly held: readonly ByteString[];
   readonly conflicts: readonly EtcConflict[];
 }
 
@@ -61,9 +60,10 @@ interface Walk {
   readonly modified: ByteString[];
   readonly removed: ByteString[];
   readonly dropped: ByteString[];
+  readonly held: ByteString[];
   readonly conflicts: EtcConflict[];
   readonly local: Set<Leaf>;
-  /** Local additions and modifications that stay. */
+  /** Entries that stay as they are here. */
   kept: number;
   /** Unchanged names of hard-linked local files whose image version is equal. */
   readonly equal: { leaf: Leaf; entries: Map<ByteString, TreeNode>; name: ByteString }[];
@@ -89,6 +89,7 @@ export function planEtcMerge(
     modified: [],
     removed: [],
     dropped: [],
+    held: [],
     conflicts: [],
     local: new Set(),
     kept: 0,
@@ -99,9 +100,9 @@ export function planEtcMerge(
   for (const { leaf, entries, name } of walk.equal) {
     if (walk.local.has(leaf)) entries.set(name, leaf);
   }
-  const { added, modified, removed, dropped, conflicts, local } = walk;
+  const { added, modified, removed, dropped, held, conflicts, local } = walk;
   const metadata = sameMetadata(pristine, current) ? next : current;
-  const diff = { added, modified, removed, dropped, conflicts };
+  const diff = { added, modified, removed, dropped, held, conflicts };
   return { diff, root: { ...metadata, entries }, local };
 }
 
@@ -163,12 +164,11 @@ function mergeDirectory(
 ): TreeNode | undefined {
   const keptBefore = walk.kept;
   const touched = pristine?.kind !== "directory" || !sameMetadata(pristine, current);
-  let isOwn = touched;
-  if (touched) {
-    (pristine === undefined ? walk.added : walk.modified).push(path);
-    isOwn = staysLocal(walk, path, { pristine, current, next });
-    if (isOwn) walk.kept += 1;
-  }
+  if (touched) (pristine === undefined ? walk.added : walk.modified).push(path);
+  const isOwn = touched
+    ? staysLocal(walk, path, { pristine, current, next })
+    : isHeld(walk, path, current, next);
+  if (isOwn) walk.kept += 1;
   // A directory in the place of the image's file goes as a whole.
   if (touched && !isOwn && next !== undefined && next.kind !== "directory") return next;
   const entries = mergeEntries(walk, path, pristine, current, next);
@@ -187,9 +187,12 @@ function mergeLeaf(
   path: ByteString,
   { pristine, current, next }: Sides<Leaf>,
 ): TreeNode | undefined {
-  if (pristine !== undefined && sameNode(pristine, current)) return next;
-  (pristine === undefined ? walk.added : walk.modified).push(path);
-  if (!staysLocal(walk, path, { pristine, current, next })) return next;
+  const touched = pristine === undefined || !sameNode(pristine, current);
+  if (touched) (pristine === undefined ? walk.added : walk.modified).push(path);
+  const isOwn = touched
+    ? staysLocal(walk, path, { pristine, current, next })
+    : isHeld(walk, path, current, next);
+  if (!isOwn) return next;
   walk.kept += 1;
   if (next?.kind === "directory" && pristine?.kind !== "directory") {
     refuseTurn(walk, path, "file", "directory");
@@ -208,9 +211,23 @@ function staysLocal(walk: Walk, path: ByteString, { pristine, current, next }: S
     walk.dropped.push(path);
     return false;
   }
-  if (rule?.action === "fail" && !sameItself(pristine, next) && !sameItself(current, next)) {
+  // In the place of a directory it hides all that the image changed in there.
+  const same = current.kind === "directory" ? sameItself : sameTree;
+  if (rule?.action === "fail" && !same(pristine, next) && !sameItself(current, next)) {
     refuseByRule(walk, path, rule, "was changed here, and the image changed it as well");
   }
+  return true;
+}
+
+/** Whether a rule `keep` holds an unchanged entry that the image changed. */
+function isHeld(
+  walk: Walk,
+  path: ByteString,
+  current: TreeNode,
+  next: TreeNode | undefined,
+): boolean {
+  if (sameItself(current, next) || walk.findRule(path)?.action !== "keep") return false;
+  walk.held.push(path);
   return true;
 }
 
@@ -273,54 +290,4 @@ const NO_ENTRIES: ReadonlyMap<ByteString, TreeNode> = new Map();
 
 function isLinked(node: TreeNode | undefined): node is Leaf {
   return node !== undefined && node.kind !== "directory" && node.nlink > 1;
-}
-
-/** Whether a leaf is the same as `a`; time stamps do not count. */
-export function sameNode(a: TreeNode, b: Leaf): boolean {
-  if (!sameMetadata(a, b)) return false;
-  if (a.kind === "file") return b.kind === "file" && sameContent(a.content, b.content);
-  if (a.kind === "symlink") return b.kind === "symlink" && a.target === b.target;
-  return a.kind === "special" && b.kind === "special" && a.rdev === b.rdev;
-}
-
-/** Whether both sides have the same there; of directories only what they are themselves. */
-export function sameItself(a: TreeNode | undefined, b: TreeNode | undefined): boolean {
-  if (a === undefined || b === undefined) return a === b;
-  if (b.kind !== "directory") return a.kind === b.kind && sameNode(a, b);
-  return a.kind === "directory" && sameMetadata(a, b);
-}
-
-/** Everything but the time stamps; the mode includes the type. */
-export function sameMetadata(a: TreeNode, b: TreeNode): boolean {
-  return (
-    comparableMode(a) === comparableMode(b) &&
-    a.uid === b.uid &&
-    a.gid === b.gid &&
-    sameXattrs(a.xattrs, b.xattrs)
-  );
-}
-
-/** Images carry any permission bits on symlinks, file systems always say 0777: they mean nothing. */
-function comparableMode(node: TreeNode): number {
-  return node.kind === "symlink" ? S_IFLNK : node.mode;
-}
-
-export function sameXattrs(a: Xattrs, b: Xattrs): boolean {
-  if (a.size !== b.size) return false;
-  for (const [name, value] of a) {
-    const other = b.get(name);
-    if (other === undefined || Buffer.compare(value, other) !== 0) return false;
-  }
-  return true;
-}
-
-export function sameContent(a: FileContent, b: FileContent): boolean {
-  if (a.kind === "inline" && b.kind === "inline") return Buffer.compare(a.bytes, b.bytes) === 0;
-  if (a.kind === "inline") return sameContent(b, a);
-  // Without a digest nothing proves equality; a difference only means that the local file is kept.
-  if (a.digest === undefined) return false;
-  if (b.kind === "external") return a.sizeBytes === b.sizeBytes && a.digest === b.digest;
-  if (a.sizeBytes !== b.bytes.length) return false;
-  const algorithm = a.digest.length === 128 ? "sha512" : "sha256";
-  return a.digest === computeVerityDigest(b.bytes, algorithm);
 }

@@ -11,7 +11,7 @@ import {
   type TreeNode,
   toByteString,
 } from "../../shared/format/tree/node.ts";
-import { sameMetadata, sameNode } from "./etc-plan.ts";
+import { sameMetadata, sameNode } from "./etc-compare.ts";
 
 export type ResetStep =
   /** The image's entry, with everything below it, takes the place of what is there. */
