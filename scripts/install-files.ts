@@ -50,8 +50,6 @@ const FILES: Readonly<Record<string, string>> = {
   [`${UNITS}/podman-clean-transient.service.d/10-bootc.conf`]:
     "systemd/podman-clean-transient.service.d.conf",
   "usr/lib/systemd/system.conf.d/50-bootc.conf": "systemd/bootc-system.conf",
-  "usr/lib/bootc/note-boot": "systemd/note-boot.sh",
-  "usr/lib/bootc/run-health-checks": "systemd/run-health-checks.sh",
   [`${UNITS}/systemd-journal-flush.service.d/10-bootc.conf`]:
     "systemd/systemd-journal-flush.service.d.conf",
   "usr/lib/systemd/system-preset/80-bootc.preset": "systemd/80-bootc.preset",

@@ -1,7 +1,7 @@
-// Judging a start on real directories: blessing (also with a full ESP), records of every quality, and the two
-// shell scripts of the units.
+// Judging a start on real directories: blessing (also with a full ESP), records of every quality, and the
+// health checks.
 
-import { execFileSync, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import {
   chmodSync,
   existsSync,
@@ -16,22 +16,23 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { BUN } from "../../scripts/build.ts";
 import { MNT } from "../../shared/sys/constants.ts";
 import { mount, umount2 } from "../../shared/sys/mount.ts";
 import { borrowBootDirectory, makeEspLayout } from "../../updater/boot/boot-layout.ts";
 import { applyAssessment } from "../../updater/deploy/assess.ts";
 import type { AssessPlan } from "../../updater/deploy/assess-plan.ts";
 import { readFailures } from "../../updater/deploy/boot-failure.ts";
-import { readBootRecords } from "../../updater/deploy/boot-record.ts";
+import { noteReached, readBootRecords } from "../../updater/deploy/boot-record.ts";
 import { finalizeStaged } from "../../updater/deploy/finalize.ts";
 import { type UpdateRequest, updateImage } from "../../updater/deploy/update.ts";
 import { makeImageReference } from "../../updater/image/reference.ts";
 import { openSource } from "../../updater/image/source.ts";
+import { projectDir } from "../support/cache.ts";
 import { writeScratchImage } from "../support/scratch-image.ts";
 import { installScratch } from "../support/scratch-install.ts";
 import { assess, type RunningMachine, ScratchMachine } from "../support/scratch-machine.ts";
 
-const SOURCE = join(import.meta.dirname, "../../systemd");
 const id = "ab".repeat(64);
 let machine: ScratchMachine;
 beforeEach(() => {
@@ -137,22 +138,22 @@ test.each([
   expect(readBootRecords(machine.system())).toEqual({
     refused: null,
     failed: null,
-    reached: null,
+    reached: [],
     watchdog: false,
   });
 });
 
-test("what note-boot wrote is read; the watchdog tells that it restarted the machine", () => {
+test("how far a start got is read; the watchdog tells that it restarted the machine", () => {
   mkdirSync(join(machine.disk, "state"));
-  const cmdline = join(machine.directory, "cmdline");
-  writeFileSync(cmdline, `BOOT_IMAGE=/v quiet composefs=?${id} rw\n`);
-  execFileSync(join(SOURCE, "note-boot.sh"), [cmdline, machine.disk]);
+  const other = "cd".repeat(64);
+  // The one that is fallen back to comes the same way, and does not hide what it looks for.
+  for (const started of [id, other, id]) noteReached(machine.disk, started, new Date());
   const watchdog = join(machine.directory, "sys/class/watchdog/watchdog0");
   mkdirSync(watchdog, { recursive: true });
   writeFileSync(join(watchdog, "bootstatus"), "32\n");
   const found = readBootRecords(machine.system());
-  expect(found).toMatchObject({ reached: { id }, watchdog: true });
-  expect(Math.abs(Date.parse(found.reached!.at) - Date.now())).toBeLessThan(60_000);
+  expect(found).toMatchObject({ reached: [{ id: other }, { id }], watchdog: true });
+  expect(Math.abs(Date.parse(found.reached[1]!.at) - Date.now())).toBeLessThan(60_000);
   expect(readdirSync(records())).toEqual(["boot-reached"]);
 });
 
@@ -255,10 +256,19 @@ describe("an update that does not start", () => {
   });
 });
 
-describe("run-health-checks", () => {
+/** Its own process, because the checks write to what it writes to. */
+const healthProgram = `
+  import { writeSync } from "node:fs";
+  import { runHealthChecks } from "${join(projectDir, "updater/deploy/health-checks.ts")}";
+  const isHealthy = runHealthChecks(JSON.parse(process.argv[1]), (line) => writeSync(1, line + "\\n"));
+  process.exit(isHealthy ? 0 : 1);
+`;
+
+describe("health checks", () => {
   let root: string;
   beforeEach(() => {
     root = mkdtempSync(join(tmpdir(), "health-"));
+    mkdirSync(join(root, "run"));
   });
   afterEach(() => rmSync(root, { recursive: true }));
 
@@ -269,7 +279,10 @@ describe("run-health-checks", () => {
     chmodSync(file, mode);
   }
   const run = () => {
-    const result = spawnSync(join(SOURCE, "run-health-checks.sh"), [root], { encoding: "utf8" });
+    const places = { root, runDirectory: join(root, "run") };
+    const result = spawnSync(BUN, ["-e", healthProgram, JSON.stringify(places)], {
+      encoding: "utf8",
+    });
     const file = join(root, "run/bootc/health-failed");
     return {
       code: result.status,

@@ -1,18 +1,21 @@
-// `bootc internals assess-boot good|review|failed`: what the bootc-boot-*.service units run
+// `bootc internals assess-boot reached|check|good|review|failed`: what the bootc-boot-*.service units run
 // (docs/boot-assessment.md).
 
 import { Argument, Command } from "@commander-js/extra-typings";
+import { StateError } from "../../shared/error.ts";
 import { runProgram } from "../boot/program.ts";
-import type { System } from "../boot/system.ts";
+import { readSystem, type System } from "../boot/system.ts";
 import { applyAssessment } from "../deploy/assess.ts";
 import { type AssessPlan, planAssessment } from "../deploy/assess-plan.ts";
 import { describeFailure } from "../deploy/boot-failure.ts";
-import { readBootRecords } from "../deploy/boot-record.ts";
+import { noteReached, readBootRecords } from "../deploy/boot-record.ts";
 import { noteFailedStart, planFailedStart } from "../deploy/failed-start.ts";
+import { runHealthChecks } from "../deploy/health-checks.ts";
 import { observeWorld } from "../deploy/world.ts";
 import { recordEvent } from "../journal/events.ts";
 import { formatPlan } from "./plan-text.ts";
-import { openSession } from "./session.ts";
+import { enterPrivateMounts } from "./private-mounts.ts";
+import { makeWritable, openSession, requireComposefs, requireRoot } from "./session.ts";
 import type { Terminal } from "./terminal.ts";
 
 export function makeAssessBootCommand(terminal: Terminal) {
@@ -21,15 +24,34 @@ export function makeAssessBootCommand(terminal: Terminal) {
     .addArgument(
       new Argument(
         "<verdict>",
-        "good: complete; review: look after earlier starts; failed",
-      ).choices(["good", "review", "failed"] as const),
+        "reached: it got to the system's services; check: run the health checks; good: complete; " +
+          "review: look after earlier starts; failed",
+      ).choices(["reached", "check", "good", "review", "failed"] as const),
     )
     .option("--dry-run", "only print what would be done, as JSON")
     .action((verdict, options) => {
       const dryRun = options.dryRun === true;
-      if (verdict === "failed") judgeFailed(terminal, dryRun);
+      if (verdict === "reached") noteStart(dryRun);
+      else if (verdict === "check") checkHealth(terminal);
+      else if (verdict === "failed") judgeFailed(terminal, dryRun);
       else judge(terminal, verdict === "good", dryRun);
     });
+}
+
+/** Early in a start that may go wrong: opens nothing but what it writes to. */
+function noteStart(dryRun: boolean): void {
+  const { id } = requireComposefs(readSystem(), "assess-boot");
+  requireRoot();
+  enterPrivateMounts();
+  const system = readSystem();
+  if (dryRun) return;
+  makeWritable(system);
+  noteReached(system.physicalRoot, id, new Date());
+}
+
+function checkHealth(terminal: Terminal): void {
+  if (runHealthChecks(readSystem(), terminal.line)) return;
+  throw new StateError("conflict", "This start is not healthy: see the failed checks above");
 }
 
 function judge(terminal: Terminal, good: boolean, dryRun: boolean): void {

@@ -2,7 +2,7 @@
 //
 //   boot-trial.json    a deployment is on trial; whoever starts next without being counted looks after it
 //   boot-refused.json  prepare-root refused a deployment (initrd/refusal-record.ts writes it)
-//   boot-reached       a counted start got as far as the system's own services (systemd/note-boot.sh)
+//   boot-reached       a counted start got as far as the system's own services ("assess-boot reached" writes it)
 //   boot-failed.json   a counted start failed its checks, or was not complete in time
 //
 // Nothing is decided by the last three: they say why, where the loader's counter says that.
@@ -11,6 +11,7 @@ import { join } from "node:path";
 import * as z from "zod";
 import { parseEntryName } from "../../shared/format/bls/entry-name.ts";
 import { readSmallText } from "../../shared/sys/small-file.ts";
+import { applyTransaction } from "../../shared/txn/apply.ts";
 import type { Step } from "../../shared/txn/plan.ts";
 import type { System } from "../boot/system.ts";
 import type { EntryFile } from "./entry-exchange.ts";
@@ -27,11 +28,17 @@ const refusalSchema = z.object({
 const failedSchema = z.object({ id: z.string(), at: z.string(), detail: z.string() });
 export type FailedRecord = z.infer<typeof failedSchema>;
 
-/** Everything earlier starts left; null where they left nothing, or nothing that can be understood. */
+interface ReachedRecord {
+  readonly id: string;
+  /** RFC 3339 */
+  readonly at: string;
+}
+
+/** Everything earlier starts left; null or empty where that is nothing, or nothing that can be understood. */
 export interface BootRecords {
   readonly refused: z.infer<typeof refusalSchema> | null;
   readonly failed: FailedRecord | null;
-  readonly reached: { readonly id: string; readonly at: string } | null;
+  readonly reached: readonly ReachedRecord[];
   /** The machine was restarted by its watchdog. */
   readonly watchdog: boolean;
 }
@@ -60,15 +67,37 @@ function readRecord<T>(physicalRoot: string, name: string, schema: z.ZodType<T>)
   }
 }
 
-/** `<id> <seconds since 1970>` */
+/**
+ * Writes the running deployment's line of `boot-reached`. The others' stay: what is fallen back to comes this way
+ * before it looks at them.
+ */
+export function noteReached(physicalRoot: string, id: string, now: Date): void {
+  const others = readReached(physicalRoot).filter((start) => start.id !== id);
+  const lines = [...others, { id, at: now.toISOString() }].map(
+    (start) => `${start.id} ${Math.floor(Date.parse(start.at) / 1000)}\n`,
+  );
+  applyTransaction({
+    prepare: makeDirectorySteps(physicalRoot),
+    commit: {
+      kind: "write",
+      path: recordPath(physicalRoot, "boot-reached"),
+      bytes: Buffer.from(lines.join("")),
+      mode: 0o644,
+    },
+    cleanup: [],
+  });
+}
+
+/** Lines `<id> <seconds since 1970>`. */
 function readReached(physicalRoot: string): BootRecords["reached"] {
   try {
     const text = readSmallText(recordPath(physicalRoot, "boot-reached"), SIZE_LIMIT_BYTES) ?? "";
-    const match = /^([0-9a-f]{64,128}) ([0-9]{1,12})\n$/.exec(text);
-    if (match === null) return null;
-    return { id: match[1]!, at: new Date(Number(match[2]) * 1000).toISOString() };
+    return [...text.matchAll(/^([0-9a-f]{64,128}) ([0-9]{1,11})$/gm)].map(([, id, seconds]) => ({
+      id: id!,
+      at: new Date(Number(seconds) * 1000).toISOString(),
+    }));
   } catch {
-    return null;
+    return [];
   }
 }
 
