@@ -53,13 +53,13 @@ export function prepareRoot(options: Options, surroundings: Surroundings): Outco
   }
 
   const settings = readSettings(options.config);
-  const started = performance.now();
-  using image = openRootImage(sysroot, options.sysroot, parameters.composefs);
-  const checked = performance.now();
-  const plan = planMounts(image.karg.digest, settings, parameters.volatile);
-  checkStateDir(sysroot, plan);
   const features = (surroundings.probe ?? probeKernel)();
   using disk = openDisk(sysroot, options, features);
+  const started = performance.now();
+  using image = openRootImage(disk.fd, options.sysroot, parameters.composefs);
+  const checked = performance.now();
+  const plan = planMounts(image.karg.digest, settings, parameters.volatile);
+  checkStateDir(disk.fd, plan);
   const warnings = plan.needsWritableState ? makeWritable(disk, options) : [];
   const base: RootBase =
     options.rootFs === null
@@ -137,7 +137,7 @@ interface Disk extends Disposable {
 
 /**
  * Without a target the mount is ours, and what is mounted goes over it. With one the system runs from
- * it, read-only and shared, and must not notice: then it is a copy, which is gone at the end.
+ * it, read-only and shared, and must not notice nor be kept busy: then it is a copy, which is gone at the end.
  */
 function openDisk(
   sysroot: Fd,

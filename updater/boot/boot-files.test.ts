@@ -44,6 +44,21 @@ test("entries in menu order; foreign ones belong to nobody; broken ones are name
   ]);
 });
 
+test("an entry under two names: the one without counter counts, or with fewest tries; the other is left over", () => {
+  const entry = (kernel: string) =>
+    `version 1\nlinux /EFI/Linux/${kernel}/vmlinuz\noptions composefs=?${id}\n`;
+  put("x+2-1.conf", entry("a"));
+  put("x.conf", entry("a"));
+  put("y+3.conf", entry("b"));
+  put("y+2-1.conf", entry("b"));
+  put("z+1.conf", entry("c"));
+  put("z.conf", entry("d"));
+  const { entries, leftovers } = readEntryDirectory(directory)!;
+  const names = ["x.conf", "y+2-1.conf", "z+1.conf", "z.conf"];
+  expect(entries.map(({ fileName }) => fileName).sort()).toEqual(names);
+  expect(leftovers).toEqual(["x+2-1.conf", "y+3.conf"]);
+});
+
 test("no directory is not an empty one", () => {
   expect(readEntryDirectory(join(directory, "none"))).toBeNull();
   expect(readEntryDirectory(directory)).toEqual({

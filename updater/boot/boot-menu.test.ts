@@ -105,6 +105,30 @@ describe("GRUB with entries", () => {
     expect(boot.layout.linuxPrefix).toBe("");
   });
 
+  test("an ESP that is mounted on /boot is no GRUB's, unless GRUB's files are there", () => {
+    put("root/boot/loader/entries/x.conf", entryText(A));
+    mkdirSync(join(directory, "disk"), { recursive: true });
+    const mounts = parseMountTable(
+      `1 0 0:5 / ${directory}/disk rw - tmpfs x rw\n2 1 8:1 / ${directory}/root/boot rw - vfat /dev/sda1 rw\n`,
+    );
+    const open = () => openBootDirectory({ ...system, mounts }, "read");
+    expect(open).toThrow("EFI system partition");
+    put("root/boot/grub/grub.cfg", "");
+    using boot = open();
+    expect(boot.layout.loader).toBe("grub");
+  });
+
+  test("a broken entry is not in the script", () => {
+    put("disk/boot/grub/grub.cfg", "");
+    using boot = openBootDirectory(system, "read");
+    const files = [
+      { fileName: "x.conf", text: entryText(A) },
+      { fileName: "broken.conf", text: "linux\n" },
+    ];
+    const [script] = extraMenuFiles(boot.layout, files);
+    expect(script?.text.match(/menuentry/g)).toHaveLength(1);
+  });
+
   test("without GRUB's files the ESP is looked for", () => {
     mkdirSync(join(directory, "disk/boot"), { recursive: true });
     expect(() => openBootDirectory(system, "read")).toThrow("is not a mount point");
@@ -148,6 +172,9 @@ describe("grubenv", () => {
     ["grubenv is a rubbish file", "rubbish", undefined, /signature|file system/],
   ])("is not used when %s", (_, content, script, reason) => {
     prepare(content, script);
+    using boot = open();
+    expect(boot.layout.counting).toBe("none");
+    expect(boot.layout.countingProblem === null).toBe(reason === null);
     const counting = readGrubCounting(system, join(directory, "disk/boot"));
     expect(counting).toEqual({
       kind: "none",

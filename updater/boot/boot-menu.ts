@@ -3,10 +3,10 @@
 // change with one exchange; a GRUB without `blscfg` sources it (docs/boot-loaders.md).
 
 import { join } from "node:path";
-import { describeError } from "../../shared/error.ts";
+import { describeError, FormatError } from "../../shared/error.ts";
 import { parseEntry } from "../../shared/format/bls/entry.ts";
-import { ENTRY_EXTENSION, parseEntryName } from "../../shared/format/bls/entry-name.ts";
-import { formatMenuScript } from "../../shared/format/grub/menu-script.ts";
+import { parseEntryName } from "../../shared/format/bls/entry-name.ts";
+import { formatMenuScript, type ScriptEntry } from "../../shared/format/grub/menu-script.ts";
 import { type BootEntry, parseBootEntry } from "./boot-entry.ts";
 import type { BootDirectory, BootLayout } from "./boot-layout.ts";
 import {
@@ -73,13 +73,19 @@ export function extraMenuFiles(
   files: readonly MenuFile[],
 ): readonly MenuFile[] {
   if (layout.loader !== "grub" || layout.userConfig !== null) return [];
-  const entries = files
-    .filter(({ fileName }) => fileName.endsWith(ENTRY_EXTENSION))
-    .map(({ fileName, text }) => ({
-      id: parseEntryName(fileName)?.id ?? fileName,
-      entry: parseEntry(text, fileName),
-    }));
-  return [{ fileName: MENU_SCRIPT, text: formatMenuScript(entries) }];
+  return [{ fileName: MENU_SCRIPT, text: formatMenuScript(files.flatMap(toScriptEntry)) }];
+}
+
+/** A broken entry that a menu carries on starts nothing in a script either. */
+function toScriptEntry({ fileName, text }: MenuFile): readonly ScriptEntry[] {
+  const name = parseEntryName(fileName);
+  if (name === null) return [];
+  try {
+    return [{ id: name.id, entry: parseEntry(text, fileName) }];
+  } catch (error) {
+    if (error instanceof FormatError) return [];
+    throw error;
+  }
 }
 
 /** Where the menu is one file: its text for these entries. */

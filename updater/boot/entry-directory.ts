@@ -15,6 +15,8 @@ import type { BootLayout } from "./boot-layout.ts";
 
 export const LIVE_ENTRIES = "loader/entries";
 export const STAGED_ENTRIES = "loader/entries.staged";
+/** Of every name that makeEntryId gives. */
+const OUR_PREFIX = "bootc_";
 const SIZE_LIMIT_BYTES = 256 * 1024;
 /** An entry that could not be understood. */
 export interface BrokenEntry {
@@ -71,18 +73,22 @@ export function readEntryDirectory(
 }
 
 /**
- * A blessing that was interrupted leaves an entry under both its names, with a counter and without. The one
- * without counts: two entries of one deployment would be the first and the second choice.
+ * An entry under two names: of a blessing that was interrupted, with a counter and without, or of a loader that
+ * was, with two counters. Without a counter, else with the fewest tries counts: two entries of one deployment
+ * would be the first and the second choice.
  */
 export function separateTwins(entries: readonly BootEntry[]): {
   readonly single: readonly BootEntry[];
   readonly twins: readonly BootEntry[];
 } {
+  const triesLeft = ({ name }: BootEntry) => name.counter?.left ?? -1;
   const isTwin = (entry: BootEntry) =>
     entry.deploymentId !== null &&
-    entry.name.counter !== null &&
     entries.some(
-      ({ name, text }) => name.counter === null && name.id === entry.name.id && text === entry.text,
+      (other) =>
+        other.name.id === entry.name.id &&
+        other.text === entry.text &&
+        triesLeft(other) < triesLeft(entry),
     );
   return {
     single: entries.filter((entry) => !isTwin(entry)),
@@ -90,12 +96,20 @@ export function separateTwins(entries: readonly BootEntry[]): {
   };
 }
 
+/** A file with a name of ours that is cut off before its arguments looks like somebody else's entry. */
+function requireImage(entry: BootEntry): BootEntry {
+  if (entry.deploymentId !== null || !entry.fileName.startsWith(OUR_PREFIX)) return entry;
+  throw new FormatError("truncated", `"${entry.fileName}" has a name of ours and starts no image`, {
+    format: "bls",
+  });
+}
+
 function readEntry(path: string, fileName: string): BootEntry | BrokenEntry {
   let bytes: Uint8Array | null = null;
   try {
     // Nothing there: it went away, or is a link to nothing.
     bytes = readSmallFile(path, SIZE_LIMIT_BYTES) ?? new Uint8Array();
-    return parseBootEntry(fileName, decodeText(bytes, path));
+    return requireImage(parseBootEntry(fileName, decodeText(bytes, path)));
   } catch (error) {
     const text = bytes === null ? "" : Buffer.from(bytes).toString("latin1");
     const mentions = findIds(text);

@@ -14,6 +14,7 @@ import { type BootDirectory, borrowBootDirectory, makeEspLayout } from "./boot-l
 import { readLoaderPartition } from "./efi-variable.ts";
 import { findMount, type MountPoint } from "./mount-table.ts";
 import type { System } from "./system.ts";
+import { mountWritable } from "./writable-mount.ts";
 
 const ESP_TYPE = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
 /** Partition types of an ESP in an MBR table. */
@@ -89,14 +90,17 @@ function listPartitions(system: System, root: MountPoint, advice: string): reado
 function mountEsp(system: System, device: string): BootDirectory {
   const path = join(system.runDirectory, "bootc/mounts/esp");
   mkdirSync(path, { recursive: true, mode: 0o700 });
+  const layout = makeEspLayout("systemd", path);
   try {
     mount(device, path, "vfat", MS.NOEXEC | MS.NOSUID | MS.NODEV, "fmask=0177,dmask=0077");
   } catch (cause) {
-    const hint = isErrno(cause, "EBUSY")
-      ? " (it is mounted read-only elsewhere)"
-      : isErrno(cause, "ENODEV")
-        ? " (this kernel has no vfat: load the module)"
-        : "";
+    // Read-only elsewhere: one file system cannot be mounted both ways at once.
+    const elsewhere = isErrno(cause, "EBUSY") ? findDeviceMount(system, device) : null;
+    if (elsewhere !== null) {
+      const copy = mountWritable(elsewhere, path);
+      return { path, layout, [Symbol.dispose]: () => copy[Symbol.dispose]() };
+    }
+    const hint = isErrno(cause, "ENODEV") ? " (this kernel has no vfat: load the module)" : "";
     throw new StateError(
       "command-failed",
       `Cannot mount the EFI system partition "${device}"${hint}`,
@@ -104,8 +108,13 @@ function mountEsp(system: System, device: string): BootDirectory {
       { cause },
     );
   }
-  const layout = makeEspLayout("systemd", path);
   return { path, layout, [Symbol.dispose]: () => umount2(path, MNT.DETACH) };
+}
+
+function findDeviceMount({ mounts }: System, device: string): MountPoint | null {
+  const isMeant = ({ source }: MountPoint) =>
+    source.startsWith("/") && existsSync(source) && realpathSync(source) === realpathSync(device);
+  return mounts.findLast(isMeant) ?? null;
 }
 
 function borrowEsp(path: string): BootDirectory {

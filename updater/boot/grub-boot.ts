@@ -1,20 +1,16 @@
 // GRUB's directory: /boot of the root disk, or a partition of its own that is mounted on /boot
 // (bootc.md 4.4; docs/boot-loaders.md).
 
-import { existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
+import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { MNT, MOUNT_ATTR, MS } from "../../shared/sys/constants.ts";
-import { mount, mountSetattr, openTree, umount2 } from "../../shared/sys/mount.ts";
 import type { BootDirectory, BootLayout } from "./boot-layout.ts";
 import { LIVE_ENTRIES } from "./entry-directory.ts";
 import { openEsp } from "./esp.ts";
-import { readGrubCounting } from "./grub-counter.ts";
+import { GRUB_DIRECTORIES, readGrubCounting } from "./grub-counter.ts";
 import { hasUserConfig } from "./grub-user-config.ts";
 import { findMount, type MountPoint } from "./mount-table.ts";
 import type { System } from "./system.ts";
-
-/** Where distributions keep GRUB's files below /boot: Fedora's and SUSE's name first, then Debian's. */
-const GRUB_DIRECTORIES = ["grub2", "grub"] as const;
+import { mountWritable } from "./writable-mount.ts";
 
 export interface GrubPlace {
   readonly path: string;
@@ -32,7 +28,7 @@ export function findGrubPlace(system: System): GrubPlace | null {
   ];
   return (
     places.find(
-      ({ path, partition }) => hasGrubFiles(path) && (path === below || partition !== null),
+      (place) => (place.path === below || place.partition !== null) && hasGrubFiles(place),
     ) ?? null
   );
 }
@@ -66,8 +62,11 @@ function findSeparate(system: System, path: string): MountPoint | null {
   return isSame ? null : found;
 }
 
-function hasGrubFiles(path: string): boolean {
-  return [LIVE_ENTRIES, ...GRUB_DIRECTORIES].some((name) => {
+/** Entries alone say nothing on what may be the ESP: systemd-boot has them there. */
+function hasGrubFiles({ path, partition }: GrubPlace): boolean {
+  const mayBeEsp = partition !== null && ["vfat", "autofs"].includes(partition.fileSystem);
+  const names = mayBeEsp ? GRUB_DIRECTORIES : [LIVE_ENTRIES, ...GRUB_DIRECTORIES];
+  return names.some((name) => {
     const directory = join(path, name);
     return (
       existsSync(directory) &&
@@ -103,12 +102,7 @@ export function openGrubBoot(
     return { path, layout, [Symbol.dispose]: () => owned.dispose() };
   }
   const copy = join(system.runDirectory, "bootc/mounts/boot");
-  mkdirSync(copy, { recursive: true, mode: 0o700 });
-  mount(path, copy, null, MS.BIND, null);
-  resources.defer(() => umount2(copy, MNT.DETACH));
-  using tree = openTree(null, copy);
-  mountSetattr(tree, { clear: MOUNT_ATTR.RDONLY });
-  if (partition.superReadOnly) mount(null, copy, null, MS.REMOUNT, null);
+  resources.use(mountWritable(partition, copy));
   const owned = resources.move();
   return { path: copy, layout, [Symbol.dispose]: () => owned.dispose() };
 }

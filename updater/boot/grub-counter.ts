@@ -23,7 +23,8 @@ import type { System } from "./system.ts";
 /** How often a new deployment is tried. */
 export const GRUB_TRIES = 3;
 const SCRIPT_LIMIT_BYTES = 1 << 20;
-const DIRECTORIES = ["grub2", "grub"] as const;
+/** Where distributions keep GRUB's files below /boot: Fedora's and SUSE's name first, then Debian's. */
+export const GRUB_DIRECTORIES = ["grub2", "grub"] as const;
 /** statfs(2): file systems whose files GRUB can write to. */
 const WRITABLE_TYPES: ReadonlySet<number> = new Set([0xef53, 0x4d44]);
 
@@ -34,7 +35,7 @@ type GrubCounting =
 
 /** Whether GRUB counts on this machine; `bootPath` has its directory. */
 export function readGrubCounting(system: System, bootPath: string): GrubCounting {
-  const directory = DIRECTORIES.map((name) => join(bootPath, name)).find((path) =>
+  const directory = GRUB_DIRECTORIES.map((name) => join(bootPath, name)).find((path) =>
     existsSync(path),
   );
   if (directory === undefined || !hasCountingScript(directory))
@@ -145,7 +146,7 @@ function changeVariables(
 }
 
 function environmentPath({ path }: BootDirectory): string {
-  const found = DIRECTORIES.map((name) => join(path, name, "grubenv")).find((each) =>
+  const found = GRUB_DIRECTORIES.map((name) => join(path, name, "grubenv")).find((each) =>
     existsSync(each),
   );
   if (found !== undefined) return found;

@@ -66,13 +66,14 @@ function formatDiff(diff: EtcDiff, format: "humanreadable" | "json", terminal: T
   return formatConfigDiff(diff, { colors: terminal.isInteractive });
 }
 
-function describeDiff({ added, modified, removed, dropped, conflicts }: EtcDiff): object {
+function describeDiff({ added, modified, removed, dropped, held, conflicts }: EtcDiff): object {
   const texts = (paths: readonly ByteString[]) => paths.map(fromByteString);
   return {
     added: texts(added),
     modified: texts(modified),
     removed: texts(removed),
     dropped: texts(dropped),
+    held: texts(held),
     conflicts: conflicts.map(({ path, reason }) => ({ path: fromByteString(path), reason })),
   };
 }

@@ -5,6 +5,7 @@ import { Command } from "@commander-js/extra-typings";
 import { hostProgram } from "../boot/own-program.ts";
 import { runProgram } from "../boot/program.ts";
 import { hasSystemd, readSystem, type System } from "../boot/system.ts";
+import { readNextRoot } from "../deploy/next-root.ts";
 import {
   finishRunning,
   planShutdownNow,
@@ -12,6 +13,7 @@ import {
   type ShutdownOutcome,
   type ShutdownTools,
 } from "../deploy/soft-reboot.ts";
+import type { Shutdown } from "../deploy/soft-reboot-plan.ts";
 import { observeWorld } from "../deploy/world.ts";
 import { formatPlan } from "./plan-text.ts";
 import { openSession, type Session } from "./session.ts";
@@ -23,15 +25,14 @@ export function makeFinalizeCommand(terminal: Terminal) {
     .option("--dry-run", "only print what would be done, as JSON")
     .action((options) => {
       using session = openAtShutdown(options.dryRun === true);
-      const world = observeWorld(session.system, session.boot, session.booted);
+      const { boot, booted, system } = session;
+      const world = observeWorld(system, boot, booted);
+      const tools = shutdownTools(system);
       if (options.dryRun === true) {
-        terminal.write(
-          formatPlan(planShutdownNow(session.system, world, shutdownTools(session.system))),
-        );
+        terminal.write(formatPlan(planShutdownNow(system, world, tools)));
         return;
       }
-      for (const line of describe(finishRunning(session, world, shutdownTools(session.system))))
-        terminal.line(line);
+      for (const line of describe(finishRunning(session, world, tools))) terminal.line(line);
     });
 }
 
@@ -49,9 +50,18 @@ function openAtShutdown(dryRun: boolean): Session {
 function shutdownTools(system: System): ShutdownTools {
   return {
     program: hostProgram(),
-    shutdown: hasSystemd(system) ? readShutdown() : "none",
+    shutdown: hasSystemd(system) ? detectShutdown(system) : "none",
     forceReboot: () => void runProgram("systemctl", ["--force", "reboot"], { package: "systemd" }),
   };
+}
+
+/** When systemd does not answer, what was prepared is mounted anew: a full restart is not harmed by that. */
+function detectShutdown(system: System): Shutdown {
+  try {
+    return readShutdown();
+  } catch {
+    return readNextRoot(system, hostProgram()) === null ? "other" : "soft-reboot";
+  }
 }
 
 function describe({ finalized, plan }: ShutdownOutcome): string[] {

@@ -54,7 +54,7 @@ function describeHostStep(step: HostStep): string {
   switch (step.kind) {
     case "remove":
     case "remove-stray":
-      return `remove "${step.path}", which is of interrupted work`;
+      return `remove "${step.path}"`;
     case "remove-entry":
       return `remove boot entry ${step.fileName}`;
     case "write-entry":

@@ -6,8 +6,6 @@ import { FormatError, StateError, UsageError } from "../../shared/error.ts";
 import type { Finding } from "../../shared/store/finding.ts";
 import { checkRepository, metadataFinding } from "../../shared/store/fsck.ts";
 import { openRepository, type Repository } from "../../shared/store/repository.ts";
-import type { HostFinding, HostStep } from "../deploy/host-finding.ts";
-import { inspectHost, planHostRepair, repairHost } from "../deploy/host-repair.ts";
 import { checkUsers, listDeploymentUsers, listTagUsers } from "../deploy/image-users.ts";
 import { observeWorld } from "../deploy/world.ts";
 import { checkImages } from "../image/image-check.ts";
@@ -15,13 +13,9 @@ import { type ImageReference, parseTransportReference } from "../image/reference
 import { previewRepair, type RepairResult, repairRepository } from "../image/repair.ts";
 import type { ImageUser } from "../image/repair-source.ts";
 import { openSource } from "../image/source.ts";
-import {
-  formatFinding,
-  formatHostStep,
-  formatStep,
-  formatUnrepaired,
-  stepToJson,
-} from "./fsck-text.ts";
+import { recordEvent } from "../journal/events.ts";
+import { checkHostSide, type HostCheck, printHost } from "./fsck-host.ts";
+import { formatFinding, formatStep, formatUnrepaired, stepToJson } from "./fsck-text.ts";
 import { watchInterruption } from "./interruption.ts";
 import { openSession, type Session } from "./session.ts";
 import type { Terminal } from "./terminal.ts";
@@ -30,11 +24,6 @@ import type { Terminal } from "./terminal.ts";
 interface Checked {
   readonly sections: readonly Section[];
   readonly repair: RepairResult | null;
-}
-
-interface HostCheck {
-  readonly findings: readonly HostFinding[];
-  readonly steps: readonly { readonly step: HostStep; readonly error: string | null }[];
 }
 
 const FORMATS = ["humanreadable", "json"] as const;
@@ -145,7 +134,21 @@ async function check(
       ? await repair(terminal, repo, users, sections, options)
       : preview(repo, users, sections, options);
   const host = session === null ? null : checkHostSide(terminal, session, options);
+  if (session !== null && options.repair && !options.dryRun) recordRepair(session, result, host);
   finish(terminal, repo.path, result.sections, options, result.repair, host);
+}
+
+function recordRepair(
+  { system }: Session,
+  { sections, repair: result }: Checked,
+  host: HostCheck | null,
+): void {
+  const steps = [...(result?.steps ?? []), ...(host?.steps ?? [])];
+  const mended = steps.filter(({ error }) => error === null).length;
+  const remaining = allFindings(sections).length + (host?.findings.length ?? 0);
+  if (mended === 0) return;
+  const message = `Repaired ${mended} things; ${remaining} findings remain`;
+  recordEvent(system, "repaired", message, { REPAIRED: mended, REMAINING: remaining });
 }
 
 function preview(
@@ -202,28 +205,6 @@ async function repair(
   return { sections, repair: result };
 }
 
-/** The repository is as good as it gets by now: kernels and origins are mended from it. */
-function checkHostSide(terminal: Terminal, session: Session, options: FsckOptions): HostCheck {
-  const { metadataOnly } = options;
-  if (session.problems.length > 0)
-    return { findings: session.problems.map(unknownHost), steps: [] };
-  const note = (step: HostStep, error: string | null) =>
-    terminal.note(formatHostStep(step, error === null ? "done" : "failed"));
-  if (options.repair && !options.dryRun) {
-    const { steps, remaining } = repairHost(session, session.booted, metadataOnly, note);
-    return { findings: remaining, steps };
-  }
-  const findings = inspectHost(session, session.booted, metadataOnly);
-  const steps = options.repair ? planHostRepair(findings) : [];
-  return { findings, steps: steps.map((step) => ({ step, error: null })) };
-}
-
-/** Without its boot partition nothing can be said of what this machine boots. */
-function unknownHost(problem: string): HostFinding {
-  const advice = "mount or repair the boot partition";
-  return { kind: "entries-unreadable", path: "boot partition", problem, advice, steps: [] };
-}
-
 function finish(
   terminal: Terminal,
   path: string,
@@ -266,13 +247,6 @@ function printSections(
   }
   if (!dryRun || result === null) return;
   for (const { step } of result.steps) terminal.line(formatStep(step, "planned"));
-}
-
-function printHost(terminal: Terminal, host: HostCheck, { dryRun }: FsckOptions): void {
-  if (host.findings.length === 0) terminal.line("ok: boot entries, kernels, deployments' state");
-  for (const finding of host.findings) terminal.line(formatFinding(finding));
-  if (!dryRun) return;
-  for (const { step } of host.steps) terminal.line(formatHostStep(step, "planned"));
 }
 
 function formatJson(

@@ -13,10 +13,7 @@ const COMMANDS = {
   rollback: ["ostree admin set-default 1", "rpm-ostree rollback"],
   kargs: ["ostree admin kargs edit-in-place", "rpm-ostree kargs"],
   "loader-entries": ["ostree admin kargs edit-in-place", "rpm-ostree kargs"],
-  "assess-boot": [
-    "systemctl status greenboot-healthcheck",
-    "systemctl status greenboot-healthcheck",
-  ],
+  "assess-boot": ["systemctl start systemd-bless-boot", "systemctl start systemd-bless-boot"],
   finalize: ["ostree admin finalize-staged", "rpm-ostree finalize-deployment"],
   "soft-reboot": ["ostree admin prepare-soft-reboot", "rpm-ostree upgrade"],
   "usr-overlay": ["ostree admin unlock", "rpm-ostree usroverlay"],

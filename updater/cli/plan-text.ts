@@ -19,6 +19,7 @@ export function describeStage({ plan, etc, givesUp }: StagePreparation): object 
       modified: etc.modified.map(fromByteString),
       removed: etc.removed.map(fromByteString),
       dropped: etc.dropped.map(fromByteString),
+      held: etc.held.map(fromByteString),
     },
   };
 }

@@ -5,7 +5,7 @@ import { Command, Option } from "@commander-js/extra-typings";
 import { StateError } from "../../shared/error.ts";
 import { hostProgram } from "../boot/own-program.ts";
 import { runProgram } from "../boot/program.ts";
-import { hasSystemd } from "../boot/system.ts";
+import { hasSystemd, readSystem } from "../boot/system.ts";
 import { resolveDeployment } from "../deploy/deployment-name.ts";
 import { clearNextRoot, mountNextRoot } from "../deploy/next-root.ts";
 import { findPending } from "../deploy/pending.ts";
@@ -16,7 +16,7 @@ import { recordEvent } from "../journal/events.ts";
 import type { OstreeVerb } from "./ostree-refusal.ts";
 import { formatPlan } from "./plan-text.ts";
 import { restartSystem } from "./reboot.ts";
-import { openSession, type Session } from "./session.ts";
+import { openSession, requireComposefs, requireRoot, type Session } from "./session.ts";
 import type { Terminal } from "./terminal.ts";
 
 const FINALIZE_UNIT = "bootc-finalize-staged.service";
@@ -51,6 +51,7 @@ export async function endVerb(
 
 /** Whether it was prepared. */
 function preparePending(terminal: Terminal, verb: OstreeVerb, mode: "required" | "auto"): boolean {
+  startFinalizeUnit(verb);
   using session = openSession("write", verb);
   const world = observe(session);
   const id = findPending(world)?.id;
@@ -86,6 +87,7 @@ export function makePrepSoftRebootCommand(terminal: Terminal) {
 }
 
 function prepareNamed(terminal: Terminal, name: string | undefined, dryRun: boolean): void {
+  if (!dryRun) startFinalizeUnit("soft-reboot");
   using session = openSession("write", "soft-reboot");
   const world = observe(session);
   const id = name === undefined ? findPending(world)?.id : resolveDeployment(world, name);
@@ -102,13 +104,21 @@ function prepare(
   plan: Extract<SoftRebootPlan, { kind: "possible" }>,
 ): void {
   mountNextRoot(system, hostProgram(), plan);
-  // Its stopping merges /etc and puts the root in place anew.
-  if (hasSystemd(system)) {
-    runProgram("systemctl", ["start", "--quiet", FINALIZE_UNIT], { package: "systemd" });
-  }
   const message = `Prepared for a soft reboot: deployment ${plan.id.slice(0, 12)}`;
   recordEvent(system, "softRebootPrepared", message, { DEPLOYMENT: plan.id });
   terminal.line(`${message}; "systemctl soft-reboot" enters it`);
+}
+
+/**
+ * Its stopping merges /etc and puts the root in place anew. Started before the session, because it may be
+ * stopping just now, and that waits for the lock.
+ */
+function startFinalizeUnit(verb: OstreeVerb): void {
+  const system = readSystem();
+  requireComposefs(system, verb);
+  requireRoot();
+  if (!hasSystemd(system)) return;
+  runProgram("systemctl", ["start", FINALIZE_UNIT], { package: "systemd" });
 }
 
 function reset(terminal: Terminal, dryRun: boolean): void {

@@ -236,11 +236,17 @@ describe("why", () => {
   const failed = { id, at: "2026-01-01T00:00:02.000Z", detail: 'Health check "web" failed' };
   const cases: [string, Partial<BootRecords>, string, string][] = [
     ["nothing is known", {}, "initramfs", NOW],
-    ["it got to userspace", { reached }, "unknown", reached.at],
-    ["the watchdog bit", { reached, watchdog: true }, "watchdog", NOW],
+    ["it got to userspace", { reached: [reached] }, "unknown", reached.at],
+    [
+      "it got to userspace, and so did the one that looks now",
+      { reached: [reached, { id: idOf("a"), at: "2026-01-02T00:00:00.000Z" }] },
+      "unknown",
+      reached.at,
+    ],
+    ["the watchdog bit", { reached: [reached], watchdog: true }, "watchdog", NOW],
     [
       "a check failed, later restarts are ours",
-      { reached, failed, watchdog: true },
+      { reached: [reached], failed, watchdog: true },
       "unit",
       failed.at,
     ],
@@ -253,7 +259,7 @@ describe("why", () => {
     ],
     [
       "others' records",
-      { reached: { ...reached, id: idOf("c") }, failed: { ...failed, id: idOf("c") } },
+      { reached: [{ ...reached, id: idOf("c") }], failed: { ...failed, id: idOf("c") } },
       "initramfs",
       NOW,
     ],

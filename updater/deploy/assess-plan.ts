@@ -118,17 +118,16 @@ function findReason(
     return { at: refused.at, reason, detail: refused.text };
   }
   if (failed?.id === id) return { at: failed.at, reason: "unit", detail: failed.detail };
-  const isReached = reached?.id === id;
+  const last = reached.find((start) => start.id === id);
   if (watchdog) {
-    const where = isReached
-      ? "after the system's services had begun"
-      : "before the system's services";
+    const where =
+      last !== undefined ? "after the system's services had begun" : "before the system's services";
     return { at: now, reason: "watchdog", detail: `The watchdog restarted the machine ${where}` };
   }
-  if (isReached) {
+  if (last !== undefined) {
     const detail =
       "The system's services had begun, and it ended without a word (crash, hang or power cut)";
-    return { at: reached.at, reason: "unknown", detail };
+    return { at: last.at, reason: "unknown", detail };
   }
   const detail = "It ended before the system's services began: kernel, initramfs or first program";
   return { at: now, reason: "initramfs", detail };

@@ -18,9 +18,15 @@ import { observeWorld, type World } from "./world.ts";
 export function applyDelete(deployer: Deployer, world: World, plan: DeletePlan): CleanupResult {
   const { system, boot, repo } = deployer;
   if (plan.dropsStaged) applyTransaction(dropStaged(system, boot));
+  // The second name of an interrupted blessing would be the entry again, once the first is gone.
+  const strays = world.strays.map(
+    (name): Step => ({ kind: "remove", path: join(boot.path, name) }),
+  );
   for (const which of ["staged", "live"] as const) {
     const kept = plan[which];
-    if (kept !== null) applyTransaction(shrinkMenu(boot, which, world[which] ?? [], kept));
+    if (kept === null) continue;
+    const transaction = shrinkMenu(boot, which, world[which] ?? [], kept);
+    applyTransaction({ ...transaction, prepare: [...strays, ...transaction.prepare] });
   }
   const after = observeWorld(system, boot, world.booted);
   const cleanup = planCleanup(after, readCleanupScope(repo, after));

@@ -84,7 +84,7 @@ function makeDirectories(path: string): void {
   for (const parent of parents) if (parent !== "") mkdiratIfMissing(null, parent, 0o755);
 }
 
-export function syncDirectory(path: string): void {
+function syncDirectory(path: string): void {
   using fd = openDirectory(null, path);
   fsync(fd);
 }

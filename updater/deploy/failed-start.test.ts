@@ -33,7 +33,10 @@ test.each([
   ],
   [
     "what everything waits for",
-    { ...none, jobs: "121 slow.service start running\n98 multi-user.target start waiting\n" },
+    {
+      ...none,
+      jobs: "120 bootc-boot-failed.service start running\n121 slow.service start running\n98 multi-user.target start waiting\n",
+    },
     "Not complete in time, waiting for slow.service",
   ],
   ["nothing to be found", none, "boot-complete.target was not reached"],

@@ -14,6 +14,8 @@ export type FailedStartPlan =
   | { readonly kind: "nothing"; readonly reason: string }
   | { readonly kind: "failed"; readonly record: FailedRecord; readonly restarts: boolean };
 
+/** It runs while this is found out. */
+const OWN_UNIT = "bootc-boot-failed.service";
 const LIST_LIMIT = 5;
 const RESULTS_LIMIT_BYTES = 64 * 1024;
 
@@ -49,7 +51,7 @@ function findCause(system: System): string {
   });
 }
 
-/** Texts as run-health-checks and systemctl write them. The most telling comes first. */
+/** Texts as health-checks.ts and systemctl write them. The most telling comes first. */
 export function explainCause(found: {
   readonly checks: string | null;
   readonly failedUnits: string;
@@ -62,7 +64,8 @@ export function explainCause(found: {
   const running = lines(found.jobs)
     .map((line) => line.split(/\s+/))
     .filter(([, , , state]) => state === "running")
-    .map(([, unit]) => unit!);
+    .map(([, unit]) => unit!)
+    .filter((unit) => unit !== OWN_UNIT);
   if (running.length > 0) return `Not complete in time, waiting for ${list(running)}`;
   return "boot-complete.target was not reached";
 }

@@ -47,6 +47,7 @@ function factsOf(world: World, changes: Partial<HostFacts> = {}): HostFacts {
         { isComplete: true, bootDigest: name.at(-1)!.repeat(64) },
       ]),
     ),
+    brokenRecords: [],
     metadataOnly: false,
     ...changes,
   };
@@ -234,6 +235,13 @@ test.each<[string, World, string]>([
   const facts = factsOf(world);
   expect(kinds(facts)).toContain(kind);
   expect(steps(facts)).toContainEqual({ kind: "drop-staged" });
+});
+
+test("records that cannot be understood go", () => {
+  const path = "/sysroot/state/bootc/boot-failures.json";
+  expect(checkHost(factsOf(installed, { brokenRecords: [path] }))).toMatchObject([
+    { kind: "record-broken", path, steps: [{ kind: "remove", path }] },
+  ]);
 });
 
 test("leftovers go", () => {

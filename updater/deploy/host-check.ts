@@ -181,7 +181,7 @@ function checkStaged(world: World): readonly HostFinding[] {
   }
 }
 
-function checkLeftovers({ world, physicalRoot }: HostFacts): readonly HostFinding[] {
+function checkLeftovers({ world, physicalRoot, brokenRecords }: HostFacts): readonly HostFinding[] {
   const leftover = (path: string, step: HostStep): HostFinding => ({
     kind: "leftover",
     path,
@@ -195,5 +195,14 @@ function checkLeftovers({ world, physicalRoot }: HostFacts): readonly HostFindin
       .map((name) => `${deploy}/${name}`)
       .map((path) => leftover(path, { kind: "remove", path })),
     ...world.strays.map((path) => leftover(path, { kind: "remove-stray", path })),
+    ...brokenRecords.map(
+      (path): HostFinding => ({
+        kind: "record-broken",
+        path,
+        problem: "It cannot be understood, and is ignored",
+        advice: "remove it",
+        steps: [{ kind: "remove", path }],
+      }),
+    ),
   ];
 }

@@ -4,6 +4,7 @@
 import { readlinkSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Repository } from "../../shared/store/repository.ts";
+import { readSmallText } from "../../shared/sys/small-file.ts";
 import { checkKernelDirectory, type KernelState } from "../boot/kernel-directory.ts";
 import { findBootKernel } from "../image/boot-kernel.ts";
 import { readFileContent } from "../image/file-content.ts";
@@ -16,6 +17,7 @@ import { statePaths, VAR_DIRECTORY } from "./state-directory.ts";
 import type { World } from "./world.ts";
 
 const OS_RELEASE_LIMIT_BYTES = 1 << 20;
+const RECORD_LIMIT_BYTES = 8 << 20;
 
 export interface ImageFacts {
   readonly osRelease: ReadonlyMap<string, string>;
@@ -43,8 +45,10 @@ export interface HostFacts {
   readonly hasVar: boolean;
   /** Those that boot, may boot, or are named by a broken entry. */
   readonly deployments: ReadonlyMap<string, DeploymentFacts>;
-  /** The kernel directories that entries name; null: not there. Digests are null without reading them. */
+  /** All kernel directories, and those that entries name; null: not there. Digests are null without reading them. */
   readonly kernels: ReadonlyMap<string, KernelState | null>;
+  /** Absolute paths of records of ours that cannot be understood; nothing is decided by one. */
+  readonly brokenRecords: readonly string[];
   /** Without reading the kernels and their originals. */
   readonly metadataOnly: boolean;
 }
@@ -78,9 +82,34 @@ export function readHostFacts(
         },
       ]),
     ),
-    kernels: new Map(artefacts.map((name) => [name, read(name)])),
+    kernels: new Map([...artefacts, ...world.kernels].map((name) => [name, read(name)])),
+    brokenRecords: listRecords(system.physicalRoot, world).filter(isBrokenRecord),
     metadataOnly,
   };
+}
+
+/** JSON that this program keeps beside bootc's files. */
+function listRecords(physicalRoot: string, { states }: World): readonly string[] {
+  const machine = [
+    "boot-failures.json",
+    "boot-failed.json",
+    "boot-refused.json",
+    "cached-update.json",
+  ];
+  return [
+    ...machine.map((name) => join(physicalRoot, "state/bootc", name)),
+    ...states.map(({ id }) => statePaths(physicalRoot, id).policy),
+  ];
+}
+
+function isBrokenRecord(path: string): boolean {
+  try {
+    const text = readSmallText(path, RECORD_LIMIT_BYTES);
+    const value: unknown = text === null ? {} : JSON.parse(text);
+    return typeof value !== "object" || value === null;
+  } catch {
+    return true;
+  }
 }
 
 function listIds(world: World): readonly string[] {

@@ -16,6 +16,7 @@ export type HostFindingKind =
   | "origin-broken"
   | "origin-incomplete"
   | "origin-wrong"
+  | "record-broken"
   | "staged-broken"
   | "staged-unusable"
   | "staged-leftover"

@@ -237,3 +237,18 @@ describe("GRUB, which sorts by file name", () => {
     ]);
   });
 });
+
+test("an entry the disk does not give stops a new menu, which would be without it", () => {
+  const booted = entry("a", "bootc_fedora-a-1");
+  const broken = { fileName: "x.conf", bytes: null, mentions: [], isOurs: true, problem: "EIO" };
+  const items: MenuItem[] = [fresh("b"), { kind: "kept", entry: booted }];
+  const plan = (changes: object) =>
+    planMenu(
+      { ...world(booted), brokenLive: [{ ...broken, ...changes }] },
+      { names: "image", items },
+    );
+  expect(plan({})).toHaveLength(2);
+  expect(() => plan({ isUnreadable: true })).toThrow(
+    'The boot menu is not changed: "x.conf" cannot be read and would be lost (EIO)',
+  );
+});

@@ -13,7 +13,12 @@ export interface Origin {
 
 export function parseOrigin(text: string, source: string): Origin {
   const ini = parseIni(text, source);
-  const value = (group: string, key: string) => ini.get(group)?.get(key) ?? null;
+  // A line break of another system, or worse: nothing that could be written again, or shown.
+  const value = (group: string, key: string) =>
+    ini
+      .get(group)
+      ?.get(key)
+      ?.replaceAll(/[\u0000-\u001f\u007f]/g, "") ?? null;
   const bootType = value("boot", "boot_type") ?? "bls";
   if (bootType !== "bls" && bootType !== "uki") {
     throw new FormatError("bad-value", `Origin "${source}": boot_type is "${bootType}"`, {

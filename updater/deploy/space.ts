@@ -91,7 +91,11 @@ export function requireExactBootSpace(
 ): readonly string[] {
   const kernelBytes = files === null ? [] : kernelSizesBytes(files);
   const room = measureBootRoom(boot, world);
-  return judgeBootRoom(room, countBootBytes({ kernelBytes, entries }, room.clusterBytes));
+  const first = judgeBootRoom(room, countBootBytes({ kernelBytes, entries }, room.clusterBytes));
+  // GRUB's /boot may be any file system: each file, and the two directories.
+  const inodes = kernelBytes.length + entries.length + 2;
+  requireSpace({ path: boot.path, what: "kernels and boot entries", bytes: 0, inodes });
+  return first;
 }
 
 /**
@@ -116,7 +120,7 @@ export function requireStateSpace(
 }
 
 /** As plain files: hard links once, symlinks in their inodes, a block for a directory. */
-export function measureTree(
+function measureTree(
   root: DirectoryNode,
   blockBytes: number,
 ): { readonly bytes: number; readonly inodes: number } {

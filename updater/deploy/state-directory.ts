@@ -157,7 +157,7 @@ function readOrigin(
 }
 
 /** StateError("missing") when there is none. */
-export function readOriginFile(path: string): Origin {
+function readOriginFile(path: string): Origin {
   const bytes = readSmallFile(path, ORIGIN_LIMIT_BYTES);
   if (bytes !== null) return parseOrigin(decodeText(bytes, path), path);
   throw new StateError("missing", `"${path}" is missing`, { path });

@@ -56,11 +56,8 @@ export interface World {
   readonly problems: readonly string[];
 }
 
-export function observeWorld(
-  system: System,
-  boot: BootDirectory,
-  booted: BootedImage | null,
-): World {
+/** What throws is noted, and the fallback taken. */
+function makePartReader() {
   const problems: string[] = [];
   const unread: WorldPart[] = [];
   const readPart = <T>(part: WorldPart, what: string, read: () => T, fallback: T): T => {
@@ -72,6 +69,15 @@ export function observeWorld(
       return fallback;
     }
   };
+  return { problems, unread, readPart };
+}
+
+export function observeWorld(
+  system: System,
+  boot: BootDirectory,
+  booted: BootedImage | null,
+): World {
+  const { problems, unread, readPart } = makePartReader();
   const readEntries = (part: "live" | "staged") =>
     readPart(part, "Boot entries are unknown", () => readMenu(boot, part), null);
   const live = readEntries("live");
@@ -96,7 +102,9 @@ export function observeWorld(
   );
   const failures = readFailures(system.physicalRoot);
   for (const part of [failures, live, staged, listing]) problems.push(...(part?.problems ?? []));
+  if (!unread.includes("states")) problems.push(...findDead(live?.entries ?? [], listing.states));
   problems.push(...findFixedDefault(system, boot));
+  if (boot.layout.countingProblem !== null) problems.push(boot.layout.countingProblem);
   return {
     booted,
     bootloader: detectBootloader(system),
@@ -125,6 +133,17 @@ export function observeWorld(
     unread,
     problems,
   };
+}
+
+/** Entries of deployments that are not here: they cannot start. */
+function findDead(live: readonly BootEntry[], states: readonly DeploymentState[]): string[] {
+  const known = new Set<string | null>([null, ...states.map(({ id }) => id)]);
+  return live
+    .filter(({ deploymentId }) => !known.has(deploymentId))
+    .map(
+      ({ fileName, deploymentId }) =>
+        `Boot entry "${fileName}" starts deployment ${deploymentId?.slice(0, 12)}, of which there is no state`,
+    );
 }
 
 /** The booted image; StateError when the machine did not boot through us. */
