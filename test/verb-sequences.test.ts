@@ -8,8 +8,8 @@ import { type ExplorationOptions, exploreVerbs } from "./sim/verb-exploration.ts
 const ALL = process.env["TEST_ALL"] !== undefined;
 const SIZES: readonly ExplorationOptions[] = ALL
   ? [
-      { images: ["a", "b"], verbs: 5, crashes: 2 },
-      { images: ["a", "b", "c"], verbs: 4, crashes: 1 },
+      { images: ["a", "b"], verbs: 6, crashes: 2 },
+      { images: ["a", "b", "c"], verbs: 5, crashes: 2 },
     ]
   : [{ images: ["a", "b"], verbs: 4, crashes: 2 }];
 

@@ -9,6 +9,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { describeError } from "../../shared/error.ts";
 import { collectGarbage } from "../../shared/store/gc.ts";
 import { type UpdateObserver, updateImage } from "../../updater/deploy/update.ts";
+import type { UpdateStep } from "../../updater/deploy/update-step.ts";
 import { makeImageReference } from "../../updater/image/reference.ts";
 import { openSource } from "../../updater/image/source.ts";
 import { writeScratchImage } from "../support/scratch-image.ts";
@@ -44,10 +45,16 @@ function update(observer = quiet) {
   return updateImage(running, running.booted, { ...request, ...options }, observer);
 }
 
-/** Every file of the disk, the boot partition and /run; of the object store no empty directories. */
+/**
+ * Every file of the disk, the boot partition and /run; of the object store no empty directories. That there is
+ * an update is noted in state/bootc.
+ */
 function observe(): string {
+  const places = [machine.disk, machine.esp, machine.run];
   const find = (...tests: string[]) =>
-    execFileSync("find", [machine.disk, machine.esp, machine.run, ...tests], { encoding: "utf8" });
+    execFileSync("find", [...places, "-not", "-path", "*/state/bootc*", ...tests], {
+      encoding: "utf8",
+    });
   const isStore = ["-type", "d", "-path", "*/composefs/objects*"];
   return [
     find("-type", "f", "-exec", "sha256sum", "{}", "+"),
@@ -101,11 +108,29 @@ describe("a failed update leaves the machine as it was", () => {
       "while fetching",
       Array.from({ length: 600 }, (_, i) => ({ name: `usr/${i}`, content: `${i} `.repeat(100) })),
     ],
-    ["while staging", [{ name: "etc/large", content: Buffer.alloc(1_500_000, "large") }]],
   ])("a full disk, %s", async (_, members) => {
     writeScratchImage(imagePath, { version: "2", members });
     execFileSync("mount", ["-o", "remount,size=2m", machine.disk]);
     await expectFailure(/No space left for the .* free some space and try again/);
+  });
+
+  const largeEtc = [{ name: "etc/large", content: Buffer.alloc(1_500_000, "large") }];
+  test("a disk that is too full to stage", async () => {
+    writeScratchImage(imagePath, { version: "2", members: largeEtc });
+    execFileSync("mount", ["-o", "remount,size=3m", machine.disk]);
+    await expectFailure(
+      /^Insufficient free space for the deployment's \/etc in ".*" \(available: \d+ bytes, required: 3\d{6} bytes\)/,
+    );
+  });
+
+  test("a disk that somebody fills while staging", async () => {
+    writeScratchImage(imagePath, { version: "2", members: largeEtc });
+    const fill = () => execFileSync("mount", ["-o", "remount,size=3m", machine.disk]);
+    const onStep = (step: UpdateStep | null) => {
+      if (step?.id === "deploying") fill();
+    };
+    const message = /No space left for the .* free some space and try again/;
+    await expectFailure(message, { ...quiet, onStep });
   });
 
   test("a full disk before anything is fetched", async () => {

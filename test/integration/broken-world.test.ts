@@ -8,6 +8,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { describeError } from "../../shared/error.ts";
 import { applyCleanup, readCleanupScope } from "../../updater/deploy/cleanup.ts";
 import { planCleanup } from "../../updater/deploy/cleanup-plan.ts";
+import { applyDelete } from "../../updater/deploy/delete.ts";
+import { planDelete } from "../../updater/deploy/delete-plan.ts";
 import { finalizeStaged } from "../../updater/deploy/finalize.ts";
 import { inspectHost, planHostRepair, repairHost } from "../../updater/deploy/host-repair.ts";
 import { makeHostState } from "../../updater/deploy/host-state.ts";
@@ -56,6 +58,10 @@ const VERBS = {
       roots: [],
       kept: [],
     });
+  },
+  delete: (running) => {
+    const world = running.world();
+    applyDelete(running, world, planDelete(world, ids.rollback));
   },
   finalize: (running) => void finalizeStaged(running, running.world()),
   upgrade: async (running, machine) => {
@@ -135,8 +141,19 @@ test("undamaged: nothing to report, nothing to mend", () => {
 
 const everything = process.env["TEST_ALL"] === "1";
 
+test("an entry of an unknown digest is a problem, not a deployment", () => {
+  using machine = copyMachine(original);
+  using running = machine.resume(ids.booted);
+  ADDITIONS["entry of an unknown digest"](machine);
+  const state = makeHostState(running.system, running.repo, running.world());
+  expect(state.problems).toEqual([
+    expect.stringMatching(/^Boot entry "bootc_fedora-9-1.conf" starts deployment eeee.* no state$/),
+  ]);
+  expect(state).toMatchObject({ rollback: { id: ids.rollback }, others: [] });
+});
+
 describe("one damage, every verb in turn", () => {
-  const verbs = ["status", "gc", "rollback", "finalize", "upgrade", "repair"] as const;
+  const verbs = ["status", "gc", "rollback", "delete", "finalize", "upgrade", "repair"] as const;
   test.each(Object.entries(DAMAGES))("%s", async (name, inflict) => {
     const cases = listTargets(original, ids).flatMap((target) =>
       verbs.map((verb) => ({ place: target.replace(original.directory, ""), verb })),

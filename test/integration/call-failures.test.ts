@@ -31,6 +31,8 @@ vi.mock("../../shared/sys/libc.ts", async (load) => {
   return interceptCalls(await load(), control);
 });
 
+/** Of the complete run, on a machine that others use. */
+const LIMIT_MS = 3_600_000;
 const ALL = process.env["TEST_ALL"] !== undefined;
 /** Of the calls of each verb, one in so many fails; a whole update makes many. */
 const everyOf = (verb: string) => (ALL ? 1 : verb === "stage" ? 47 : 9);
@@ -178,7 +180,10 @@ function judgeError(error: unknown): string[] {
   return isMeant ? [] : [`an error nobody planned for: ${(error as Error).stack ?? text}`];
 }
 
-test.each(SCENARIOS.map((scenario) => [scenario.name, scenario] as const))(
+// The two verbs after each other have no calls of their own.
+const SINGLE = SCENARIOS.filter(({ name }) => name !== "stage and finalize");
+
+test.each(SINGLE.map((scenario) => [scenario.name, scenario] as const))(
   "%s, with every call failing",
   async (name, scenario) => {
     const started = performance.now();
@@ -204,4 +209,5 @@ test.each(SCENARIOS.map((scenario) => [scenario.name, scenario] as const))(
     expect(faults).toEqual([]);
     expect(failed).toBeGreaterThan(0);
   },
+  LIMIT_MS,
 );

@@ -28,6 +28,8 @@ vi.mock("../../shared/sys/libc.ts", async (load) => {
   return interceptCalls(await load(), control);
 });
 
+/** Of the complete run, on a machine that others use. */
+const LIMIT_MS = 3_600_000;
 const ALL = process.env["TEST_ALL"] !== undefined;
 const SEED = Number(process.env["CRASH_SEED"] ?? 1);
 
@@ -66,6 +68,12 @@ async function record(scenario: Scenario): Promise<Reference> {
   return { bootedId: running.booted.id, menus, final: describeMachine(machine), recording };
 }
 
+/** What a verb did is safe when it returns. */
+function findUnsafe({ recording, menus }: Reference): string[] {
+  using machine = restoreMachine(recording.afterwards, recording.store);
+  return menuOf(machine) === menus[1] ? [] : ["the verb returned, but its menu is not safe"];
+}
+
 /** Old or new, whole; everything else is a fault. */
 async function judge(scenario: Scenario, reference: Reference, state: CrashState, finish: boolean) {
   const faults: string[] = [];
@@ -73,14 +81,14 @@ async function judge(scenario: Scenario, reference: Reference, state: CrashState
   const menu = menuOf(machine);
   if (!reference.menus.includes(menu)) faults.push(`the menu is neither old nor new: ${menu}`);
   if (state.kind === "kill") restoreFirmware(machine, join(scratch, "firmware"));
-  using running =
-    state.kind === "kill" ? machine.resume(reference.bootedId) : machine.boot(0, false);
-  for (const entry of running.world().live) {
-    const found = findBootFaults(running, entry);
-    faults.push(...found.map((fault) => `${entry.fileName}: ${fault}`));
-  }
-  if (!finish || faults.length > 0) return faults;
   try {
+    using running =
+      state.kind === "kill" ? machine.resume(reference.bootedId) : machine.boot(0, false);
+    for (const entry of running.world().live) {
+      const found = findBootFaults(running, entry);
+      faults.push(...found.map((fault) => `${entry.fileName}: ${fault}`));
+    }
+    if (!finish || faults.length > 0) return faults;
     await scenario.finish(machine, running, scratch);
     faults.push(...compareMachines(describeMachine(machine), reference.final));
   } catch (error) {
@@ -106,6 +114,9 @@ test.each(SCENARIOS.map((scenario) => [scenario.name, scenario] as const))(
       const found = await judge(scenario, reference, state, finish);
       faults.push(...found.map((fault) => `${state.kind} after ${state.label}: ${fault}`));
     }
+    const { afterwards } = reference.recording;
+    faults.push(...(await judge(scenario, reference, afterwards, true)));
+    faults.push(...findUnsafe(reference));
     const kinds = Object.groupBy(states, ({ kind }) => kind);
     const counts = Object.entries(kinds).map(([kind, list]) => `${kind} ${list.length}`);
     const ms = Math.round(performance.now() - started);
@@ -117,4 +128,5 @@ test.each(SCENARIOS.map((scenario) => [scenario.name, scenario] as const))(
     expect(faults).toEqual([]);
     expect(states.length).toBeGreaterThan(3);
   },
+  LIMIT_MS,
 );

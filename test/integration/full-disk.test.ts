@@ -1,6 +1,7 @@
-// Full disks, on tmpfs; test/vm/full-disk.test.ts does the same on ext4 and vfat.
+// Full disks, on tmpfs and ext4; test/vm/full-disk.test.ts does the same with vfat.
 
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -8,17 +9,37 @@ import { MNT } from "../../shared/sys/constants.ts";
 import { mount, umount2 } from "../../shared/sys/mount.ts";
 import { FULL_DISK_RESULT, runFullDisk } from "../support/full-disk-cases.ts";
 
-test("refused before anything is written, by the right numbers", async () => {
-  const directory = mkdtempSync(join(tmpdir(), "full-"));
-  const [disk, esp] = [join(directory, "disk"), join(directory, "esp")];
-  for (const path of [disk, esp]) {
-    mkdirSync(path);
-    mount("tmpfs", path, "tmpfs", 0, "size=32m");
-  }
-  try {
-    expect(await runFullDisk(disk, esp)).toEqual(FULL_DISK_RESULT);
-  } finally {
-    for (const path of [disk, esp]) umount2(path, MNT.DETACH);
-    rmSync(directory, { recursive: true });
-  }
-});
+/** Mounts a new file system at `path`. */
+const FILE_SYSTEMS = {
+  tmpfs: (path: string) => mount("tmpfs", path, "tmpfs", 0, "size=32m"),
+  "ext4 with blocks of 4 KiB": (path: string) => mountExt4(path, 4096),
+  "ext4 with blocks of 1 KiB": (path: string) => mountExt4(path, 1024),
+} as const;
+
+function mountExt4(path: string, blockBytes: number): void {
+  const image = `${path}.raw`;
+  writeFileSync(image, "");
+  truncateSync(image, 64 << 20);
+  execFileSync("mkfs.ext4", ["-q", "-b", String(blockBytes), image]);
+  execFileSync("mount", ["-o", "loop", image, path]);
+  rmdirSync(join(path, "lost+found"));
+}
+
+test.each(Object.entries(FILE_SYSTEMS))(
+  "refused before anything is written, by the right numbers: %s",
+  async (_, mountNew) => {
+    const directory = mkdtempSync(join(tmpdir(), "full-"));
+    const mounted: string[] = [];
+    try {
+      for (const path of [join(directory, "disk"), join(directory, "esp")]) {
+        mkdirSync(path);
+        mountNew(path);
+        mounted.push(path);
+      }
+      expect(await runFullDisk(mounted[0]!, mounted[1]!)).toEqual(FULL_DISK_RESULT);
+    } finally {
+      for (const path of mounted) umount2(path, MNT.DETACH);
+      rmSync(directory, { recursive: true });
+    }
+  },
+);

@@ -12,6 +12,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import * as z from "zod";
 import { applyCleanup } from "../../updater/deploy/cleanup.ts";
 import { planCleanup } from "../../updater/deploy/cleanup-plan.ts";
 import { finalizeStaged } from "../../updater/deploy/finalize.ts";
@@ -31,11 +32,13 @@ import { type UpdateRequest, updateImage } from "../../updater/deploy/update.ts"
 import { makeImageReference } from "../../updater/image/reference.ts";
 import { openSource } from "../../updater/image/source.ts";
 import { EVENTS } from "../../updater/journal/events.ts";
+import { parseHost } from "../../updater/spec/host.ts";
 import { makeHost } from "../../updater/spec/make-host.ts";
 import { JournalSocket } from "../support/journal-socket.ts";
 import { writeScratchImage } from "../support/scratch-image.ts";
 import { installScratch } from "../support/scratch-install.ts";
 import { type RunningMachine, ScratchMachine } from "../support/scratch-machine.ts";
+import { ROOT as PROJECT } from "../support/source-tree.ts";
 
 const quiet = { onProgress: () => {}, onStep: () => {} };
 
@@ -66,8 +69,18 @@ function update(running: RunningMachine, changes: Partial<UpdateRequest> = {}) {
   return updateImage(running, running.booted, request, quiet);
 }
 
-const statusOf = (running: RunningMachine) =>
-  makeHost(makeHostState(running.system, running.repo, running.world())).status;
+const published = z.fromJSONSchema(
+  JSON.parse(readFileSync(join(PROJECT, "test/vectors/bootc/host-v1.schema.json"), "utf8")),
+);
+
+/** Each document is one that bootc's schema and ours allow. */
+function statusOf(running: RunningMachine) {
+  const host = makeHost(makeHostState(running.system, running.repo, running.world()));
+  const document = JSON.parse(JSON.stringify(host));
+  expect(published.safeParse(document).error?.issues ?? []).toEqual([]);
+  expect(parseHost(document)).toEqual(document);
+  return host.status;
+}
 const note = (running: RunningMachine) => notePending(running.system, running.boot, running.booted);
 const readNote = () => {
   const path = join(machine.run, "reboot-required");

@@ -144,8 +144,10 @@ test("a collection that was interrupted anywhere is finished by the next", () =>
   const wanted = collect(undisturbed);
   for (const part of prefixes(plan)) {
     using cut = copyMachine(machine);
-    using begun = cut.resume(ids.booted);
-    removeArtefacts(begun, part);
+    {
+      using begun = cut.resume(ids.booted);
+      removeArtefacts(begun, part);
+    }
     expect(collect(cut)).toEqual(wanted);
   }
 });
@@ -226,6 +228,7 @@ describe("names from before bootc 1.16", () => {
     expect(names.join("")).not.toMatch(/Linux\/[0-9a-f]{128}/);
     running[Symbol.dispose]();
     running = machine.boot();
-    expect(kinds()).toEqual([]);
+    // Of the deployment that ran; the new one's is complete.
+    expect(kinds()).toEqual(["origin-incomplete"]);
   });
 });

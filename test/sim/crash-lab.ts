@@ -51,7 +51,7 @@ export function writeVersions(directory: string, versions: readonly string[]): v
 export class CrashMachine extends ScratchMachine {
   readonly #ownsEsp: boolean;
 
-  constructor(places: { readonly disk?: string; readonly esp?: string } = {}) {
+  constructor(places: ConstructorParameters<typeof ScratchMachine>[0] = {}) {
     super(places);
     this.#ownsEsp = places.esp === undefined;
     if (this.#ownsEsp) mount("tmpfs", this.esp, "tmpfs", 0, null);
@@ -176,7 +176,7 @@ function findBadObjects(repo: Repository, root: DirectoryNode): string[] {
 }
 
 /** Name, mode and content of everything below a deployment's /etc. */
-export function describeEtc(machine: ScratchMachine, id: string): string {
+function describeEtc(machine: ScratchMachine, id: string): string {
   const hash = createHash("sha256");
   const visit = (path: string, name: string) => {
     const stat = lstatSync(path);
@@ -212,7 +212,7 @@ export function describeMachine(machine: ScratchMachine) {
   };
 }
 
-export function describeMenu(machine: ScratchMachine, directory: string) {
+function describeMenu(machine: ScratchMachine, directory: string) {
   const path = join(machine.esp, directory);
   if (!existsSync(path)) return null;
   const names = readdirSync(path).sort();

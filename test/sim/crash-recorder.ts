@@ -30,6 +30,8 @@ export interface CrashState {
 
 export interface Recording {
   readonly states: readonly CrashState[];
+  /** The power goes when the verb has returned, and takes all that was not synced. */
+  readonly afterwards: CrashState;
   readonly callCount: number;
   readonly store: ContentStore;
 }
@@ -85,7 +87,18 @@ export function createRecorder(
         observe(`${callCount} ${name}`);
       },
     },
-    finish: () => ({ states: [...states.values()], callCount, store }),
+    finish: () => ({
+      states: [...states.values()],
+      afterwards: {
+        kind: "power",
+        label: "the end",
+        run: null,
+        disk: models.disk.without(new Set(models.disk.pending())),
+        esp: models.esp.without(new Set(models.esp.pending())),
+      },
+      callCount,
+      store,
+    }),
   };
 }
 

@@ -130,6 +130,16 @@ export const SCENARIOS: readonly Scenario[] = [
     finish: updateFully,
   },
   {
+    // What staging left unsynced is what finalizing builds upon.
+    name: "stage and finalize",
+    prepare: updated,
+    verb: async (running, images) => {
+      await update(running, image(images, "3"));
+      finalizeStaged(running, running.world());
+    },
+    finish: updateFully,
+  },
+  {
     name: "rollback",
     prepare: updated,
     verb: roll,

@@ -149,7 +149,7 @@ export function readEntryName(name: string) {
 export const NO_RECORDS = {
   refused: null,
   failed: null,
-  reached: null,
+  reached: [],
   watchdog: false,
 } as unknown as BootRecords;
 

@@ -28,9 +28,6 @@ export const CHANGING_CALLS: ReadonlySet<string> = new Set(
     " ",
   ),
 );
-/** Those that make changes last. */
-export const SYNC_CALLS: ReadonlySet<string> = new Set(["fsync", "syncfs"]);
-
 const O_CREAT = 0o100;
 
 export function isCreating(name: string, args: readonly CallArgument[]): boolean {
@@ -43,7 +40,7 @@ export function descriptorPath(fd: number): string {
 }
 
 /** Absolute path of a `(dirfd, path)` pair. */
-export function callPath(dir: CallArgument | undefined, path: CallArgument | undefined): string {
+function callPath(dir: CallArgument | undefined, path: CallArgument | undefined): string {
   const text = Buffer.from(path as Uint8Array)
     .toString("latin1")
     .split("\0")[0]!;

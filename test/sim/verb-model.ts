@@ -226,6 +226,7 @@ export const remove: Verb = function* (machine) {
     const [kept, before] = [plan[which], world[which] ?? []];
     if (kept === null) continue;
     const directory = which === "staged" ? STAGED : LIVE;
+    yield* removeStrays(world.strays);
     const gone = before.filter((entry) => !kept.includes(entry)).reverse();
     yield* steps(gone.map(({ fileName }) => ({ kind: "remove", path: join(directory, fileName) })));
   }

@@ -5,6 +5,7 @@
 
 import { createHash } from "node:crypto";
 import {
+  appendFileSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
@@ -12,6 +13,7 @@ import {
   readFileSync,
   rmSync,
   statfsSync,
+  truncateSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
@@ -124,16 +126,18 @@ function leaveFree(path: string, freeBytes: number): void {
   rmSync(filler, { force: true });
   writeFileSync(filler, "");
   syncPath(path);
-  for (let attempt = 0; attempt < 8; attempt++) {
+  for (let attempt = 0; attempt < 16; attempt++) {
     const { bavail, bsize } = statfsSync(path);
     const surplus = bavail * bsize - freeBytes;
-    if (surplus < bsize) return;
+    if (surplus >= 0 && surplus < bsize) return;
     // ext4 takes blocks for its tree of extents: what is too much comes off at the next look.
     const size = lstatSync(filler).size + Math.floor(surplus / bsize) * bsize;
-    writeFileSync(filler, Buffer.alloc(size, 1));
+    if (surplus < 0) truncateSync(filler, size);
+    else appendFileSync(filler, Buffer.alloc(size - lstatSync(filler).size, 1));
     syncPath(filler);
     syncPath(path);
   }
+  throw new Error(`cannot leave ${freeBytes} bytes free in "${path}"`);
 }
 
 function clearFiller(path: string): void {

@@ -100,7 +100,11 @@ export function startGrub(machine: ScratchMachine): RunningMachine {
   const { booted } = environment;
   const opened = openBootDirectory(system, "write");
   // GRUB cannot write to the tmpfs that this disk is; on a real one it can.
-  const boot = borrowBootDirectory(opened.path, { ...opened.layout, counting: "grubenv" });
+  const boot = borrowBootDirectory(opened.path, {
+    ...opened.layout,
+    counting: "grubenv",
+    countingProblem: null,
+  });
   const repo = openRepository(null, join(machine.disk, "composefs"));
   return {
     system,

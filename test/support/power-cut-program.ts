@@ -8,7 +8,9 @@ import { createHash } from "node:crypto";
 import { closeSync, fsyncSync, mkdirSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { applyTransaction } from "../../shared/txn/apply.ts";
+import { syncPath } from "../../shared/txn/durable.ts";
 import { borrowBootDirectory } from "../../updater/boot/boot-layout.ts";
+import { LIVE_ENTRIES } from "../../updater/boot/entry-directory.ts";
 import { replaceEntries } from "../../updater/deploy/entry-exchange.ts";
 import { finalizeStaged } from "../../updater/deploy/finalize.ts";
 import { applyRollback } from "../../updater/deploy/rollback.ts";
@@ -64,6 +66,8 @@ for (let generation = 1; generation <= Number(count); generation++) {
   mark("finalize");
   running[Symbol.dispose]();
   running = machine.boot(0, false);
+  // The firmware writes through.
+  syncPath(join(esp, LIVE_ENTRIES));
   mark("start");
   assess(running, true);
   mark("bless");

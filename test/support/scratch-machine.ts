@@ -45,18 +45,23 @@ export function assess(running: RunningMachine, good: boolean): void {
 }
 
 export class ScratchMachine implements Disposable {
-  readonly directory = mkdtempSync(join(tmpdir(), "machine-"));
+  readonly directory: string;
   readonly disk: string;
   readonly esp: string;
-  readonly run = join(this.directory, "run");
-  readonly root = join(this.directory, "root");
+  readonly run: string;
+  readonly root: string;
 
   readonly #ownsDisk: boolean;
 
-  /** `places`: file systems that are mounted already. */
-  constructor(places: { readonly disk?: string; readonly esp?: string } = {}) {
+  /** `places`: file systems that are mounted already; `directory`: another process's machine. */
+  constructor(
+    places: { readonly directory?: string; readonly disk?: string; readonly esp?: string } = {},
+  ) {
+    this.directory = places.directory ?? mkdtempSync(join(tmpdir(), "machine-"));
     this.disk = places.disk ?? join(this.directory, "disk");
     this.esp = places.esp ?? join(this.directory, "esp");
+    this.run = join(this.directory, "run");
+    this.root = join(this.directory, "root");
     for (const path of [this.disk, this.esp, this.run, this.root])
       mkdirSync(path, { recursive: true });
     this.#ownsDisk = places.disk === undefined;

@@ -160,7 +160,7 @@ export function afterStart(world: World): World {
 export const NO_RECORDS: BootRecords = {
   refused: null,
   failed: null,
-  reached: null,
+  reached: [],
   watchdog: false,
 };
 
@@ -182,7 +182,10 @@ export function afterRollback(world: World, plan: RollbackPlan): World {
 export function afterCleanup(world: World, plan: CleanupPlan): World {
   return {
     ...world,
+    staged: plan.stagedEntries ? null : world.staged,
     kernels: world.kernels.filter((name) => !plan.kernels.includes(name)),
+    ukis: world.ukis.filter((name) => !plan.ukis.includes(name)),
+    strays: world.strays.filter((name) => !plan.strays.includes(name)),
     states: world.states.filter((state) => !plan.states.includes(state.id)),
     leftovers: world.leftovers.filter((name) => !plan.leftovers.includes(name)),
     stagedFile: plan.stagedFile ? null : world.stagedFile,

@@ -42,6 +42,7 @@ async function inTrial(name: string, work: (machine: Machine) => Promise<void>):
 async function readFailure(machine: Machine): Promise<Failure> {
   await machine.must("systemctl is-active bootc-boot-review.service");
   expect(await machine.must("systemctl --failed --no-legend")).toBe("");
+  expect((await machine.run("journalctl -b -q -g 'ordering cycle'")).output).toBe("");
   const entries = await listEntries(machine);
   expect(entries.filter((name) => name.endsWith("+0-1.conf"))).toHaveLength(1);
   expect(entries).toHaveLength(2);
@@ -123,10 +124,15 @@ describe.sequential("a start on trial", () => {
       const id = await machine.must(
         `sed -n 's/.*"depl_id":"\\([0-9a-f]*\\)".*/\\1/p' /run/composefs/staged-deployment`,
       );
-      // Not on the disk's blocks as in story.ts: the image is another file in the place of the object.
-      await machine.must(
-        `mount -o remount,bind,rw /sysroot; cd /sysroot/composefs/images; o=$(readlink -f ${id}); cp $o $o.new && printf x | dd of=$o.new bs=1 seek=9000 conv=notrunc status=none && mv -f $o.new $o; sync`,
-      );
+      // After the finalizing, which would notice: what starts before that unit is stopped after it.
+      await machine.must(`cat > /var/damage <<'END'
+#!/bin/sh
+mount -o remount,bind,rw /sysroot && cd /sysroot/composefs/images && o=$(readlink -f ${id}) || exit 1
+cp $o $o.new && printf x | dd of=$o.new bs=1 seek=9000 conv=notrunc status=none && mv -f $o.new $o && sync
+END
+chmod 755 /var/damage
+systemd-run --unit=damage -p Type=oneshot -p RemainAfterExit=yes -p PrivateMounts=yes \\
+  -p Before=bootc-finalize-staged.service -p ExecStop=/var/damage /bin/true`);
       await failAndFallBack(machine);
       expect(await readFailure(machine)).toMatchObject({ id, reason: "verity" });
     }),

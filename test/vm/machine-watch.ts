@@ -77,8 +77,7 @@ export function guestCommands(watch: Watch): GuestCommands {
   const run = (command: string, { timeoutMs = commandLimitMs } = {}): Promise<CommandResult> =>
     waitFor(agent.run(command), timeoutMs, `running "${command.slice(0, 200)}"`);
   // The shell may be gone before it can say that systemctl succeeded: only a refusal counts.
-  const refused = async (verb: string): Promise<never> => {
-    const command = `systemctl --no-block ${verb}`;
+  const refused = async (command: string): Promise<never> => {
     const answer = await agent.run(command).catch(() => ({ code: 0, output: "" }));
     if (answer.code !== 0) throw new Error(report(`${command}: ${answer.output}`));
     return new Promise<never>(() => {});
@@ -99,14 +98,22 @@ export function guestCommands(watch: Watch): GuestCommands {
     },
     async reboot(limitMs = bootLimitMs) {
       const next = agent.waitNextBoot();
-      await waitFor(Promise.race([next, refused("reboot")]), limitMs, "rebooting");
+      await waitFor(
+        Promise.race([next, refused("systemctl --no-block reboot")]),
+        limitMs,
+        "rebooting",
+      );
     },
-    async softReboot(limitMs = bootLimitMs) {
+    async softReboot(limitMs = bootLimitMs, command = "systemctl --no-block soft-reboot") {
       const next = agent.waitNextShell();
-      await waitFor(Promise.race([next, refused("soft-reboot")]), limitMs, "soft-rebooting");
+      await waitFor(Promise.race([next, refused(command)]), limitMs, "soft-rebooting");
     },
     async powerOff(limitMs = exitLimitMs) {
-      await waitFor(Promise.race([ended, refused("poweroff")]), limitMs, "powering off");
+      await waitFor(
+        Promise.race([ended, refused("systemctl --no-block poweroff")]),
+        limitMs,
+        "powering off",
+      );
     },
     waitExit: (limitMs = exitLimitMs) => waitFor(ended, limitMs, "waiting for power-off"),
   };

@@ -50,7 +50,7 @@ export type Machine = AsyncDisposable & {
   /** Reboots from inside and waits for the next boot's shell. */
   reboot(limitMs?: number): Promise<void>;
   /** Restarts userspace from inside and waits for the next shell; the kernel goes on. */
-  softReboot(limitMs?: number): Promise<void>;
+  softReboot(limitMs?: number, command?: string): Promise<void>;
   waitForConsole(pattern: RegExp, limitMs?: number): Promise<RegExpExecArray>;
   sendConsole(text: string): void;
   consoleText(): string;

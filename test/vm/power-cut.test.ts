@@ -36,6 +36,7 @@ const GENERATIONS = ALL ? 24 : 4;
 /** Moments from which the machine is started and updated. */
 const MOMENTS = ALL ? 120 : 12;
 const FSCK_MOMENTS = ALL ? 8 : 2;
+const LOG_MEGABYTES = ALL ? 512 : 192;
 const SEED = Number(process.env["CRASH_SEED"] ?? 1);
 
 async function makeDisk(scratch: string): Promise<string> {
@@ -94,7 +95,7 @@ test("the power may go after any write", async () => {
     const disk = await makeDisk(scratch);
     const [base, log] = [join(scratch, "base.raw"), join(scratch, "writes.log")];
     copyFileSync(disk, base);
-    await createSparse(log, 1024);
+    await createSparse(log, LOG_MEGABYTES);
     const steps = await runGuest(scratch, disk, log);
     const guestMs = performance.now() - started;
     const requests = readWriteLog(readFileSync(log));
