@@ -23,7 +23,9 @@ export function formatDrift(
 function describeOutcome({ outcome, reason, rule, imageChanged }: EtcDrift): string {
   if (outcome === "conflict") return `conflict: ${reason}`;
   if (outcome === "image") return `follows the image, rule ${rule?.source}`;
-  return imageChanged ? "stays, though the staged image changed it" : "";
+  if (!imageChanged) return "";
+  const why = rule?.action === "keep" ? `, rule ${rule.source}` : "";
+  return `stays, though the staged image changed it${why}`;
 }
 
 function formatSides({ image, local, staged }: EtcDrift): readonly string[] {
