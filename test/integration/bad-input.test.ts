@@ -364,9 +364,12 @@ describe("a booted system", () => {
     expectRefused(outcome, /The root is not mounted using composefs \(source: overlay\)/);
   });
 
-  test.each(["upgrade", "status"])("not root: %s", (verb) => {
+  test.each([
+    ["upgrade", /must be run as the root user/],
+    ["status", /Only root can read boot entries.* use "sudo bootc status"/],
+  ])("not root: %s", (verb, message) => {
     const wrapper = "setpriv --reuid 65534 --clear-groups";
-    expectRefused(runOnHost(scratch, verb, { ...booted, wrapper }), /must be run as the root user/);
+    expectRefused(runOnHost(scratch, verb, { ...booted, wrapper }), message);
   });
 
   test("in a container", () => {

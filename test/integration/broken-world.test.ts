@@ -1,7 +1,7 @@
 // Whatever lies broken around the running deployment: every verb works or says why not, and what runs is
 // never at risk; `fsck --repair` leaves no more problems than there were.
 
-import { existsSync, lstatSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, lstatSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -150,6 +150,15 @@ test("an entry of an unknown digest is a problem, not a deployment", () => {
     expect.stringMatching(/^Boot entry "bootc_fedora-9-1.conf" starts deployment eeee.* no state$/),
   ]);
   expect(state).toMatchObject({ rollback: { id: ids.rollback }, others: [] });
+});
+
+test("what runs is shown without its origin, too", () => {
+  using machine = copyMachine(original);
+  using running = machine.resume(ids.booted);
+  rmSync(join(machine.disk, "state/deploy", ids.booted, `${ids.booted}.origin`));
+  const state = makeHostState(running.system, running.repo, running.world());
+  expect(state).toMatchObject({ booted: { id: ids.booted, image: null, bootType: "bls" } });
+  expect(state.problems.join()).toContain("no usable origin");
 });
 
 describe("one damage, every verb in turn", () => {

@@ -4,9 +4,8 @@
 import { join } from "node:path";
 import { FormatError } from "../../shared/error.ts";
 import { PE_HEADER_BYTES, type PeSection, parsePeSections } from "../../shared/format/uki/pe.ts";
-import { O } from "../../shared/sys/constants.ts";
 import type { Fd } from "../../shared/sys/fd.ts";
-import { openat, pread } from "../../shared/sys/file.ts";
+import { openRegularFile, pread } from "../../shared/sys/file.ts";
 import { fstat } from "../../shared/sys/stat.ts";
 import type { BootEntry } from "./boot-entry.ts";
 import type { BootLayout } from "./boot-layout.ts";
@@ -25,11 +24,11 @@ export interface UnifiedKernel extends Disposable {
 /** FormatError when the file is no PE program. */
 export function openUki(path: string): UnifiedKernel {
   using resources = new DisposableStack();
-  const file = resources.use(openat(null, path, O.RDONLY));
+  const file = resources.use(openFile(path));
   const { sizeBytes } = fstat(file);
   const head = new Uint8Array(Math.min(sizeBytes, PE_HEADER_BYTES));
   readFully(file, head, 0, path);
-  const sections = parsePeSections(head, sizeBytes);
+  const sections = readSections(head, sizeBytes, path);
   const find = (name: string) => sections.find((section) => section.name === name) ?? null;
   const owned = resources.move();
   return {
@@ -86,4 +85,21 @@ export function readUkiCmdline(entry: BootEntry, layout: BootLayout): string | n
   if (target.kind !== "efi" || layout.ukiPath === null) return null;
   using kernel = openUki(join(layout.ukiPath, target.path));
   return kernel.readText(".cmdline") ?? "";
+}
+
+function openFile(path: string): Fd {
+  const file = openRegularFile(null, path);
+  if (file !== null) return file;
+  throw new FormatError("bad-value", `"${path}" is no unified kernel: it is no regular file`, {
+    path,
+  });
+}
+
+function readSections(head: Uint8Array, sizeBytes: number, path: string): readonly PeSection[] {
+  try {
+    return parsePeSections(head, sizeBytes);
+  } catch (cause) {
+    if (!(cause instanceof FormatError)) throw cause;
+    throw new FormatError(cause.code, `"${path}" is no unified kernel`, { path }, { cause });
+  }
 }

@@ -112,6 +112,7 @@ describe("a wrong command line: one line, exit code 2", () => {
     [["switch", "a\ufffdb"], 'The argument "a\ufffdb" is not valid UTF-8'],
     [["upgrade", "--check", "--apply"], "cannot be used with"],
     [["upgrade", "--from-downloaded", "--download-only"], "cannot be used with"],
+    [["upgrade", "--from-downloaded", "--tag", "x"], "cannot be used with"],
     [["upgrade", "--check", "--soft-reboot=auto"], "cannot be used with"],
     [["upgrade", "--download-only", "--soft-reboot=auto"], "cannot be used with"],
     [["upgrade", "--soft-reboot=maybe"], "Allowed choices are required, auto"],

@@ -50,6 +50,7 @@ export function makeUpgradeCommand(terminal: Terminal) {
       new Option("--from-downloaded", "apply what --download-only staged").conflicts([
         "check",
         "downloadOnly",
+        "tag",
       ]),
     )
     .option("--tag <tag>", "follow this tag of the image from now on")

@@ -79,8 +79,8 @@ export function makeHostState(system: System, repo: Repository, world: World): H
   const slots = assignSlots(world);
   const bootedEntry = world.live.find((entry) => entry.deploymentId === world.booted?.id);
   const describe = (id: string | undefined, entry: BootEntry | undefined): Deployment | null => {
-    const state = world.states.find((candidate) => candidate.id === id);
-    if (id === undefined || state?.origin === undefined || state.origin === null) return null;
+    const state = id === undefined ? undefined : findDescribable(world, id);
+    if (id === undefined || state === undefined) return null;
     const described = describeDeployment(world, state, entry, facts(state), problems);
     return { ...described, softRebootCapable: canSoftReboot(system, repo, world, id) };
   };
@@ -101,6 +101,13 @@ export function makeHostState(system: System, repo: Repository, world: World): H
     failures: world.failures,
     problems,
   };
+}
+
+/** What runs is shown whatever is left of its state; others need an origin, as in bootc. */
+function findDescribable(world: World, id: string): DeploymentState | undefined {
+  const state = world.states.find((candidate) => candidate.id === id);
+  if (id === world.booted?.id) return state ?? { id, origin: null, complete: false };
+  return state?.origin ? state : undefined;
 }
 
 /** A check is about one reference, and about the deployments that are updated: the rollback is not. */
@@ -125,7 +132,7 @@ function describeDeployment(
     version: facts?.version ?? null,
     timestamp: facts?.timestamp ?? null,
     architecture: facts?.architecture ?? hostArchitecture(),
-    bootType: origin?.bootType ?? "bls",
+    bootType: origin?.bootType ?? (entry?.entry.target.kind === "efi" ? "uki" : "bls"),
     bootloader: world.bootloader,
     bootDigest: origin?.bootDigest ?? null,
     missingVerityAllowed: karg?.optional ?? world.booted?.verityOptional ?? false,
