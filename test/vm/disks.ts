@@ -2,7 +2,7 @@
 // Invariants: a saved image is only ever read through overlays; image paths lie under `.cache/`,
 // where the host and the tools root agree on names.
 
-import { truncate, writeFile } from "node:fs/promises";
+import { rm, truncate, writeFile } from "node:fs/promises";
 import { run } from "../support/run.ts";
 import { runTool } from "./tools-root.ts";
 
@@ -21,9 +21,20 @@ export function imageFormat(path: string): "qcow2" | "raw" {
   return path.endsWith(".qcow2") ? "qcow2" : "raw";
 }
 
-/** An empty qcow2 disk. */
-export async function createDisk(path: string, megabytes: number): Promise<string> {
-  await runTool(["qemu-img", "create", "-q", "-f", "qcow2", path, `${megabytes}M`]);
+/**
+ * A qcow2 disk with the partitions of an sfdisk script. Not made in the guest: there udev reads a new table a
+ * second time, and the partitions that it has announced vanish for a moment.
+ */
+export async function createPartitionedDisk(
+  path: string,
+  megabytes: number,
+  script: string,
+): Promise<string> {
+  const raw = `${path}.raw`;
+  await createSparse(raw, megabytes);
+  await runTool(["sh", "-c", 'printf "%s" "$1" | sfdisk -q "$2"', "sfdisk", script, raw]);
+  await runTool(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, path]);
+  await rm(raw);
   return path;
 }
 

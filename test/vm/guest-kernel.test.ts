@@ -10,11 +10,12 @@ import { cacheDir, projectDir } from "../support/cache.ts";
 import { SECURE_PIECES_RESULT } from "../support/secure-pieces.ts";
 import { SECURE_REPAIR_RESULT } from "../support/secure-repair.ts";
 import { SECURE_STORE_RESULT } from "../support/secure-store.ts";
-import { createDisk, ext4FromDir } from "./disks.ts";
+import { createPartitionedDisk, ext4FromDir } from "./disks.ts";
 import { ensureProductImages } from "./product-image.ts";
 import { withWorkbench } from "./workbench.ts";
 
 const device = "/dev/disk/by-id/virtio-target";
+const partitions = "label: gpt\nsize=256MiB\n;\n";
 
 it("stores with fs-verity, and keeps vfat whole", async () => {
   const { v1: image } = await ensureProductImages(console.log);
@@ -28,7 +29,11 @@ it("stores with fs-verity, and keeps vfat whole", async () => {
     });
     expect(built.status, built.stderr).toBe(0);
     const disks = [
-      { id: "target", path: await createDisk(join(scratch, "target.qcow2"), 1024), mode: "write" },
+      {
+        id: "target",
+        path: await createPartitionedDisk(join(scratch, "target.qcow2"), 1024, partitions),
+        mode: "write",
+      },
       {
         id: "program",
         path: await ext4FromDir(
@@ -43,8 +48,6 @@ it("stores with fs-verity, and keeps vfat whole", async () => {
     await withWorkbench({ image, disks }, async (machine) => {
       await machine.must(`
         set -e
-        # Without the lock udev reads the table again by itself, and the partitions vanish for a moment.
-        printf 'label: gpt\\nsize=256MiB\\n;\\n' | udevadm lock --device=${device} sfdisk -q ${device}
         udevadm wait --timeout=60 ${device}-part1 ${device}-part2
         mkfs.vfat -F 32 ${device}-part1 >/dev/null; mkfs.ext4 -q -O verity -b 4096 ${device}-part2
         cd /run/work; mkdir program fat ext4

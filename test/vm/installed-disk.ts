@@ -4,7 +4,7 @@
 
 import { join } from "node:path";
 import { cacheDir, cachedDir, cacheKey } from "../support/cache.ts";
-import { createDisk, ext4FromDir } from "./disks.ts";
+import { createPartitionedDisk, ext4FromDir } from "./disks.ts";
 import type { Machine } from "./machine.ts";
 import type { Narrator } from "./narrator.ts";
 import type { OsImage } from "./os-image.ts";
@@ -14,10 +14,10 @@ const diskMegabytes = 5120;
 const target = "/run/work/target";
 const device = "/dev/disk/by-id/virtio-target";
 
-/** Commands that make partitions and file systems as bootc's `to-disk` would. */
-const partitionCommands = [
-  `printf 'label: gpt\\nsize=512MiB, type=uefi, name=esp\\ntype=linux-root-x86-64, name=root\\n' | udevadm lock --device=${device} sfdisk -q ${device}`,
-  // Under the lock udev does not read the table a second time, so the links stay once they are there.
+/** As bootc's `to-disk` would. */
+const partitions =
+  "label: gpt\nsize=512MiB, type=uefi, name=esp\ntype=linux-root-x86-64, name=root\n";
+const fileSystemCommands = [
   `udevadm wait --timeout=60 ${device}-part1 ${device}-part2`,
   `mkfs.vfat -F 32 -n ESP ${device}-part1 >/dev/null`,
   `mkfs.ext4 -q -O verity -b 4096 -L root ${device}-part2`,
@@ -26,9 +26,15 @@ const partitionCommands = [
 
 /** The disk as a qcow2 file; `narrator` sees the commands when it has to be made. */
 export async function ensureInstalledDisk(image: OsImage, narrator: Narrator): Promise<string> {
-  const key = cacheKey("installed 2", diskMegabytes, partitionCommands, image.manifestDigest);
+  const key = cacheKey(
+    "installed 3",
+    diskMegabytes,
+    partitions,
+    fileSystemCommands,
+    image.manifestDigest,
+  );
   const dir = await cachedDir(join(cacheDir, "vm", `installed-${key}`), async (path) => {
-    const disk = await createDisk(join(path, "disk.qcow2"), diskMegabytes);
+    const disk = await createPartitionedDisk(join(path, "disk.qcow2"), diskMegabytes, partitions);
     await installTo(disk, image, narrator);
   });
   return join(dir, "disk.qcow2");
@@ -41,7 +47,7 @@ async function installTo(disk: string, image: OsImage, narrator: Narrator): Prom
     { id: "media", path: media, mode: "read" },
   ] as const;
   await withWorkbench({ image, disks, onLine: narrator.progress }, async (machine) => {
-    for (const command of partitionCommands) await narrate(machine, narrator, command);
+    for (const command of fileSystemCommands) await narrate(machine, narrator, command);
     await machine.must(
       "mkdir -p /run/work/media && mount -o ro /dev/disk/by-id/virtio-media /run/work/media",
     );

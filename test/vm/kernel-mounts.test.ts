@@ -42,7 +42,8 @@ function toolLayers({ layers }: KernelForm, objects: readonly string[]): RegExp 
 
 function rootLayers({ detachedTrees, layers }: KernelForm): RegExp {
   const fd = "/proc/self/fd/\\d+";
-  if (detachedTrees) return /,lowerdir\+=\/,datadir\+=\/run\/store\/composefs\/objects,/;
+  // The disk is a copy of its mount that lies nowhere, so paths begin at its root.
+  if (detachedTrees) return /,lowerdir\+=\/,datadir\+=\/composefs\/objects,/;
   if (layers === "append") return new RegExp(`,lowerdir\\+=${fd},datadir\\+=${fd},`);
   return new RegExp(`,lowerdir=${fd}${layers === "plain" ? ":" : "::"}${fd},`);
 }
