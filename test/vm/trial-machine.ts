@@ -64,6 +64,8 @@ export function startTrial(state: SavedState, name: string): Promise<Machine> {
 export async function addUnit(machine: Machine, command: string, unit = ""): Promise<void> {
   const text = `[Unit]
 ConditionKernelCommandLine=demo.version=2
+# What ends before that has left no trace, and is taken for a failure of the initramfs.
+After=bootc-boot-note.service
 ${unit}
 [Service]
 Type=oneshot
