@@ -40,6 +40,12 @@ export function applyTransaction(transaction: Transaction): void {
   for (const step of transaction.cleanup) applyStep(step);
 }
 
+/** Steps of which the last one is the commit; none: nothing happens. */
+export function applySteps(steps: readonly Step[]): void {
+  const commit = steps.at(-1);
+  if (commit !== undefined) applyTransaction({ prepare: steps.slice(0, -1), commit, cleanup: [] });
+}
+
 /** What the step makes when it is not there yet. */
 function newPath(step: Step): string | null {
   switch (step.kind) {

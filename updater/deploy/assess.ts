@@ -5,38 +5,31 @@
 
 import { join } from "node:path";
 import { isErrno, StateError } from "../../shared/error.ts";
-import { applyTransaction } from "../../shared/txn/apply.ts";
-import type { Step, Transaction } from "../../shared/txn/plan.ts";
+import { applySteps, applyTransaction } from "../../shared/txn/apply.ts";
+import type { Transaction } from "../../shared/txn/plan.ts";
 import { LIVE_ENTRIES } from "../boot/entry-directory.ts";
 import { blessGrubTrial } from "../boot/grub-counter.ts";
-import type { System } from "../boot/system.ts";
 import type { AssessPlan } from "./assess-plan.ts";
-import { type BootFailure, writeFailuresSteps } from "./boot-failure.ts";
+import { writeFailuresSteps } from "./boot-failure.ts";
 import { forgetRecordsSteps, trialPath } from "./boot-record.ts";
 import type { Deployer } from "./deployer.ts";
 import { replaceEntries } from "./entry-exchange.ts";
 
 export function applyAssessment(deployer: Omit<Deployer, "repo">, plan: AssessPlan): void {
   const { system, boot } = deployer;
+  const { physicalRoot } = system;
   if (plan.bless !== null) bless(join(boot.path, LIVE_ENTRIES), plan.bless);
   // Failures first: once the menu is in order, nothing else says which deployment it was.
-  if (plan.grubMenu !== null && plan.failures !== null) writeFailures(system, plan.failures);
+  if (plan.grubMenu !== null && plan.failures !== null) {
+    applySteps(writeFailuresSteps(physicalRoot, plan.failures));
+  }
   if (plan.grubMenu !== null) applyTransaction(replaceEntries(system, boot, plan.grubMenu));
   if (plan.grubMenu !== null || plan.blessGrub) blessGrubTrial(boot);
-  const { physicalRoot } = system;
-  const steps: Step[] = [
+  applySteps([
     ...(plan.failures === null ? [] : writeFailuresSteps(physicalRoot, plan.failures)),
     ...(plan.trialEnds ? forgetRecordsSteps(physicalRoot) : []),
     ...(plan.trialEnds ? [{ kind: "remove", path: trialPath(physicalRoot) } as const] : []),
-  ];
-  const commit = steps.pop();
-  if (commit !== undefined) applyTransaction({ prepare: steps, commit, cleanup: [] });
-}
-
-function writeFailures({ physicalRoot }: System, failures: readonly BootFailure[]): void {
-  const steps = [...writeFailuresSteps(physicalRoot, failures)];
-  const commit = steps.pop()!;
-  applyTransaction({ prepare: steps, commit, cleanup: [] });
+  ]);
 }
 
 function bless(directory: string, { from, to }: NonNullable<AssessPlan["bless"]>): void {

@@ -2,9 +2,11 @@
 // (boot-counting-and-esp.md 4 says how that becomes durable on vfat; shared/txn does it).
 
 import { dirname, join } from "node:path";
+import { parseEntryName } from "../../shared/format/bls/entry-name.ts";
 import type { Step, Transaction } from "../../shared/txn/plan.ts";
 import type { BootDirectory } from "../boot/boot-layout.ts";
 import { extraMenuFiles, formatUserConfig, menuPath } from "../boot/boot-menu.ts";
+import { startGrubTrial } from "../boot/grub-counter.ts";
 import type { System } from "../boot/system.ts";
 import { newTrialSteps, trialSteps } from "./boot-record.ts";
 import { stagedFilePath } from "./state-directory.ts";
@@ -131,4 +133,10 @@ function writeSteps(boot: BootDirectory, entries: readonly EntryFile[]): Step[] 
 
 function isEntry({ bytes }: EntryFile): boolean {
   return bytes === undefined;
+}
+
+/** With GRUB, which keeps one counter beside the menu: before this menu, whose first entry is new, goes live. */
+export function startMenuTrial(boot: BootDirectory, entries: readonly EntryFile[]): void {
+  if (boot.layout.counting !== "grubenv") return;
+  startGrubTrial(boot, parseEntryName(entries[1]?.fileName ?? "")?.id ?? null);
 }

@@ -3,11 +3,11 @@
 
 import { join } from "node:path";
 import { readSmallText } from "../../shared/sys/small-file.ts";
-import { applyTransaction } from "../../shared/txn/apply.ts";
+import { applySteps } from "../../shared/txn/apply.ts";
 import { runProgram } from "../boot/program.ts";
 import type { System } from "../boot/system.ts";
 import { type FailedRecord, writeFailedSteps } from "./boot-record.ts";
-import { findTrialEntry, isGrubTrial } from "./trial.ts";
+import { findTrialEntry, isGivenUp, isGrubTrial } from "./trial.ts";
 import { requireBooted, type World } from "./world.ts";
 
 export type FailedStartPlan =
@@ -29,8 +29,7 @@ export function planFailedStart(system: System, world: World, now: string): Fail
     return { kind: "nothing", reason: "This start is complete" };
   }
   const restarts = world.live.some(
-    ({ deploymentId, name }) =>
-      deploymentId !== null && deploymentId !== id && name.counter?.left !== 0,
+    (entry) => entry.deploymentId !== null && entry.deploymentId !== id && !isGivenUp(entry),
   );
   return { kind: "failed", record: { id, at: now, detail: findCause(system) }, restarts };
 }
@@ -39,8 +38,7 @@ export function noteFailedStart(
   { physicalRoot }: System,
   { record }: Extract<FailedStartPlan, { kind: "failed" }>,
 ): void {
-  const steps = writeFailedSteps(physicalRoot, record);
-  applyTransaction({ prepare: steps.slice(0, -1), commit: steps.at(-1)!, cleanup: [] });
+  applySteps(writeFailedSteps(physicalRoot, record));
 }
 
 function findCause(system: System): string {

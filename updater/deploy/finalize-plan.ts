@@ -12,6 +12,7 @@ import { formatEntryName } from "../../shared/format/bls/entry-name.ts";
 import type { BootEntry } from "../boot/boot-entry.ts";
 import type { EntryFile } from "./entry-exchange.ts";
 import { foreignFiles } from "./foreign-files.ts";
+import { isGivenUp } from "./trial.ts";
 import { requireBooted, type World } from "./world.ts";
 
 export type FinalizePlan =
@@ -52,9 +53,7 @@ export function planFinalize(world: World): FinalizePlan {
 
 /** Then it may be live because it failed before, not because this run got that far. */
 function isFailed(world: World, id: string): boolean {
-  return world.live.some(
-    ({ deploymentId, name }) => deploymentId === id && name.counter?.left === 0,
-  );
+  return world.live.some((entry) => entry.deploymentId === id && isGivenUp(entry));
 }
 
 function requireStartable(world: World, id: string, entry: BootEntry): void {

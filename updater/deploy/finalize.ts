@@ -6,15 +6,13 @@
 
 import { join } from "node:path";
 import { describeError } from "../../shared/error.ts";
-import { parseEntryName } from "../../shared/format/bls/entry-name.ts";
 import { applyTransaction } from "../../shared/txn/apply.ts";
-import { startGrubTrial } from "../boot/grub-counter.ts";
 import type { System } from "../boot/system.ts";
 import { recordEvent } from "../journal/events.ts";
 import { removeArtefacts } from "./cleanup.ts";
 import { planCleanup } from "./cleanup-plan.ts";
 import type { Deployer } from "./deployer.ts";
-import { dropStaged, exchangeStaged } from "./entry-exchange.ts";
+import { dropStaged, exchangeStaged, startMenuTrial } from "./entry-exchange.ts";
 import { mergeEtc } from "./etc-merge.ts";
 import { hasEtcOverlay } from "./etc-overlay.ts";
 import { readShutdownPolicy } from "./etc-policy-files.ts";
@@ -30,9 +28,7 @@ export function finalizeStaged(deployer: Deployer, world: World): FinalizePlan {
   if (plan.kind === "nothing") return plan;
   if (plan.kind === "merge-and-exchange") {
     tellFailure(system, plan.id, () => mergeIntoStaged(deployer, requireBooted(world).id, plan.id));
-    if (boot.layout.counting === "grubenv") {
-      startGrubTrial(boot, parseEntryName(plan.entries[1]?.fileName ?? "")?.id ?? null);
-    }
+    startMenuTrial(boot, plan.entries);
     const present = (world.staged ?? []).map(({ fileName }) => fileName);
     applyTransaction(exchangeStaged(system, boot, plan.entries, present));
     recordEvent(system, "finalized", `Deployment ${plan.id} boots next`, { DEPLOYMENT: plan.id });

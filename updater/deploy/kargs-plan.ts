@@ -20,7 +20,7 @@ import { findStagedEntry } from "./kargs-base.ts";
 import { MACHINE_SOURCE, settleMachine } from "./kargs-image.ts";
 import { applySourceOptions, listSources, type SourcedOptions } from "./kargs-source.ts";
 import { planMenu } from "./menu-plan.ts";
-import { isGrubTrial } from "./trial.ts";
+import { isGivenUp, isGrubTrial } from "./trial.ts";
 import { requireBooted, type World } from "./world.ts";
 
 /** x86 and arm64 cut a longer command line, without a word. */
@@ -161,7 +161,7 @@ function planLive(
  * counter: as long as this start is on trial, its blessing would be taken for theirs.
  */
 function canTry(world: World, own: readonly BootEntry[], entry: BootEntry): boolean {
-  const hasOther = own.some((other) => other !== entry && other.name.counter?.left !== 0);
+  const hasOther = own.some((other) => other !== entry && !isGivenUp(other));
   return hasOther && world.layout.counting !== "none" && !isGrubTrial(world);
 }
 

@@ -3,12 +3,10 @@
 // interrupted, nothing is staged until the next upgrade.
 
 import { dirname, join } from "node:path";
-import { parseEntryName } from "../../shared/format/bls/entry-name.ts";
 import { applyTransaction } from "../../shared/txn/apply.ts";
 import { menuPath } from "../boot/boot-menu.ts";
-import { startGrubTrial } from "../boot/grub-counter.ts";
 import type { Deployer } from "./deployer.ts";
-import { replaceEntries, writeEntriesSteps } from "./entry-exchange.ts";
+import { replaceEntries, startMenuTrial, writeEntriesSteps } from "./entry-exchange.ts";
 import type { KargsPlan } from "./kargs-plan.ts";
 import { formatStagedFile, type StagedFile } from "./staged-file.ts";
 import { stagedFilePath } from "./state-directory.ts";
@@ -34,9 +32,7 @@ export function applyKargs(
     });
     return;
   }
-  if (change.isCounted && boot.layout.counting === "grubenv") {
-    startGrubTrial(boot, parseEntryName(change.entries[1]?.fileName ?? "")?.id ?? null);
-  }
+  if (change.isCounted) startMenuTrial(boot, change.entries);
   applyTransaction(replaceEntries(system, boot, change.entries));
   if (change.restage === null || staged === null) return;
   const path = stagedFilePath(system);

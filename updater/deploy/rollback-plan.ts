@@ -6,6 +6,7 @@
 import { StateError } from "../../shared/error.ts";
 import type { EntryFile } from "./entry-exchange.ts";
 import { planMenu } from "./menu-plan.ts";
+import { isGivenUp } from "./trial.ts";
 import { requireBooted, type World } from "./world.ts";
 
 export interface RollbackPlan {
@@ -25,7 +26,7 @@ export function planRollback(world: World): RollbackPlan {
   if (first === undefined || second === undefined) {
     throw new StateError("no-rollback", "No rollback available");
   }
-  if (second.name.counter?.left === 0) {
+  if (isGivenUp(second)) {
     throw new StateError(
       "no-rollback",
       `No rollback available: deployment ${second.deploymentId?.slice(0, 12)} did not start when it was tried; "bootc upgrade --retry-failed" or "bootc switch --retry-failed" tries it again`,

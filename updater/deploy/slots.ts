@@ -3,6 +3,7 @@
 // rollback is queued when the menu's first entry is not the booted one. Pure.
 
 import type { BootEntry } from "../boot/boot-entry.ts";
+import { isGivenUp } from "./trial.ts";
 import type { World } from "./world.ts";
 
 interface Slots {
@@ -25,7 +26,7 @@ export function assignSlots(world: World): Slots {
   );
   const first = ours[0];
   // What ran out of tries is there to be looked at, not to go back to.
-  const rollback = rest.find((entry) => entry.name.counter?.left !== 0);
+  const rollback = rest.find((entry) => !isGivenUp(entry));
   return {
     staged,
     rollback,

@@ -15,7 +15,7 @@ import { findKargsBase, inheritArguments } from "./kargs-base.ts";
 import { type MenuItem, planMenu } from "./menu-plan.ts";
 import { formatOrigin } from "./origin.ts";
 import { formatStagedFile } from "./staged-file.ts";
-import { findLastGood, isOnTrial } from "./trial.ts";
+import { findLastGood, isGivenUp, isOnTrial } from "./trial.ts";
 import { requireBooted, type World } from "./world.ts";
 
 /** What is known of the image that is to boot. */
@@ -105,7 +105,7 @@ function findFallbacks(world: World, booted: BootEntry, newId: string): readonly
 /** In the menu only because its tries ran out. */
 function isFailed(world: World, id: string): boolean {
   const entries = world.live.filter(({ deploymentId }) => deploymentId === id);
-  return id !== world.booted?.id && entries.every(({ name }) => name.counter?.left === 0);
+  return id !== world.booted?.id && entries.every(isGivenUp);
 }
 
 /** Its kernel arguments are carried over, so it must be there and have some. */

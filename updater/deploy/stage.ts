@@ -8,7 +8,7 @@ import { byteStringToBytes, type DirectoryNode } from "../../shared/format/tree/
 import type { Repository } from "../../shared/store/repository.ts";
 import { openDirectory, removeTree } from "../../shared/sys/directory.ts";
 import { fstatatIfExists } from "../../shared/sys/stat.ts";
-import { applyTransaction } from "../../shared/txn/apply.ts";
+import { applySteps, applyTransaction } from "../../shared/txn/apply.ts";
 import { syncPath } from "../../shared/txn/durable.ts";
 import type { Step, Transaction } from "../../shared/txn/plan.ts";
 import { type BootDirectory, kernelRoot } from "../boot/boot-layout.ts";
@@ -17,7 +17,7 @@ import type { System } from "../boot/system.ts";
 import { type BootImage, readKargs } from "../image/boot-image.ts";
 import { readFileContent } from "../image/file-content.ts";
 import type { PolicyDecision } from "../image/policy/decision.ts";
-import { type BootFailure, writeFailuresSteps } from "./boot-failure.ts";
+import { writeFailuresSteps } from "./boot-failure.ts";
 import type { Deployer } from "./deployer.ts";
 import { writeState } from "./deployment-state.ts";
 import { dropStaged, writeEntriesSteps } from "./entry-exchange.ts";
@@ -153,7 +153,8 @@ export function applyStage(
       ? copyKernelSteps(system.physicalRoot, boot, plan.kernel.directory, files)
       : [];
     applyTransaction(makeStageTransaction(system, boot, plan, kernel));
-    if (plan.failures !== null) keepFailures(system.physicalRoot, plan.failures);
+    // After the commit: without it the next failure is just not counted as a new one.
+    if (plan.failures !== null) applySteps(writeFailuresSteps(system.physicalRoot, plan.failures));
   } catch (error) {
     undoStage(deployer, plan);
     throw error;
@@ -165,12 +166,6 @@ function giveUpStaged({ system, boot }: Deployer, kernels: readonly string[]): v
   applyTransaction(dropStaged(system, boot));
   for (const name of kernels) removeTree(null, join(kernelRoot(boot), name));
   syncPath(kernelRoot(boot));
-}
-
-/** After the commit: without it the next failure is just not counted as a new one. */
-function keepFailures(physicalRoot: string, failures: readonly BootFailure[]): void {
-  const steps = writeFailuresSteps(physicalRoot, failures);
-  applyTransaction({ prepare: steps.slice(0, -1), commit: steps.at(-1)!, cleanup: [] });
 }
 
 function undoStage({ system, boot }: Deployer, plan: StagePlan): void {

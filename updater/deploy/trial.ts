@@ -30,7 +30,12 @@ export function isGrubTrial(world: World): boolean {
 /** Deployments of ours that the loader gave up; of GRUB's menu too the entry has no tries left then. */
 export function findGivenUp(world: World): readonly BootEntry[] {
   const ours = world.live.filter(({ deploymentId }) => deploymentId !== null);
-  return ours.filter(({ name }) => name.counter?.left === 0);
+  return ours.filter(isGivenUp);
+}
+
+/** Its tries ran out. */
+export function isGivenUp({ name }: BootEntry): boolean {
+  return name.counter?.left === 0;
 }
 
 /** Whether the deployment that runs has yet to prove itself. */
