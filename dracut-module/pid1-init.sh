@@ -1,6 +1,9 @@
 #!/bin/sh
 # /init of an initramfs without systemd: what must be there before a C library and Bun can start,
-# then prepare-root as PID 1. Wants mount and modprobe (busybox has both) and sh.
+# then prepare-root as PID 1. Wants mount, modprobe, env (busybox has them) and sh.
+#
+# Only for kernels whose disk drivers are modules. Where they are built in, the static program
+# /usr/lib/bootc/pid1-init does the same without any of these (scripts/build/pid1-program.ts).
 #
 # etc/prepare-root.modules lists drivers, one a line, in the order they are loaded: nothing waits for
 # the disk afterwards.
@@ -12,4 +15,5 @@ if [ -r /etc/prepare-root.modules ]; then
         modprobe "$module"
     done < /etc/prepare-root.modules
 fi
-exec /usr/lib/bootc/prepare-root "$@"
+# The kernel makes environment of words of its command line that it does not know.
+exec env -i HOME=/ PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM=linux /usr/lib/bootc/prepare-root "$@"

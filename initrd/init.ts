@@ -1,6 +1,6 @@
 // PID-1 mode: prepare-root is the init of an initramfs that has no systemd.
 //
-// /proc and /dev are there already (dracut-module/pid1-init.sh: the C library needs both before any
+// /proc and /dev are there already (scripts/build/pid1-program.ts: the C library needs both before any
 // of this runs). Init must never return: it ends as the real root's init, a shell, or a reboot.
 
 import { describeError, isErrno, StateError } from "../shared/error.ts";

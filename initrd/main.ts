@@ -42,8 +42,8 @@ export function runOstreePrepareRoot(argv: readonly string[]): number {
     if (options === null) return OSTREE_HELP;
     requireRoot();
     const cmdline = options.cmdline ?? readCmdline();
-    const { run } = DEFAULT_OPTIONS;
-    announce(prepareOstreeRoot({ ...options, cmdline, run }, { early }), run, early);
+    const { run, trust } = DEFAULT_OPTIONS;
+    announce(prepareOstreeRoot({ ...options, cmdline, run, trust }, { early }), run, early);
     return null;
   });
   return Math.min(code, 1);

@@ -17,6 +17,12 @@ export interface Options {
   readonly target: string | null;
   /** /run: scratch mounts and what the booted system may want to know. */
   readonly run: string;
+  /** The trust directory; may be missing. */
+  readonly trust: string;
+  /** The TPM's device; may be missing. */
+  readonly tpm: string;
+  /** The mounted EFI system partition; null: it is looked for. */
+  readonly esp: string | null;
 }
 
 export const DEFAULT_OPTIONS: Options = {
@@ -26,6 +32,9 @@ export const DEFAULT_OPTIONS: Options = {
   cmdline: null,
   target: null,
   run: "/run",
+  trust: "/usr/lib/bootc/trust",
+  tpm: "/dev/tpmrm0",
+  esp: null,
 };
 
 export const HELP = `Usage: prepare-root [setup-root] [OPTIONS]
@@ -39,6 +48,9 @@ initramfs; the options are for tests and for soft reboots.
   --cmdline TEXT   instead of /proc/cmdline
   --target DIR     where the new root goes [default: on the sysroot]
   --run DIR        for scratch mounts and results [default: ${DEFAULT_OPTIONS.run}]
+  --trust DIR      keys and revocations [default: ${DEFAULT_OPTIONS.trust}]
+  --tpm DEVICE     where a version floor may be kept [default: ${DEFAULT_OPTIONS.tpm}]
+  --esp DIR        the EFI system partition [default: looked for when keys are there]
   --help
 `;
 
@@ -49,6 +61,9 @@ const NAMES: ReadonlyMap<string, keyof Options> = new Map([
   ["--cmdline", "cmdline"],
   ["--target", "target"],
   ["--run", "run"],
+  ["--trust", "trust"],
+  ["--tpm", "tpm"],
+  ["--esp", "esp"],
 ]);
 
 /** null means that help was asked for. UsageError for unknown options and missing values. */

@@ -1,8 +1,10 @@
-// The whole job, top to bottom: settings, which root, may it, mount, state, hand over.
+// The whole job, top to bottom: what is trusted, which root, may it, mount, state, hand over.
 //
+// What decides (settings, keys, revocations) lies in the initramfs and is read before the disk is looked at.
 // Everything here is synchronous: mounts and namespaces belong to this one thread.
 
 import { describeError, isErrno, StateError, UsageError } from "../shared/error.ts";
+import type { TrustAnchors } from "../shared/format/trust/anchors.ts";
 import { MOUNT_ATTR, MS, O } from "../shared/sys/constants.ts";
 import type { Fd } from "../shared/sys/fd.ts";
 import { openat, openatIfExists, readAll } from "../shared/sys/file.ts";
@@ -17,8 +19,11 @@ import { checkStateDir, type MountedRoot, mountRoot, type RootBase } from "./mou
 import type { Options } from "./options.ts";
 import { findArgument, isAndroidBoot } from "./ostree/kernel-arguments.ts";
 import { prepareOstreeRoot } from "./ostree/prepare.ts";
+import { markReached } from "./reached-mark.ts";
 import { openRootImage, shortId } from "./root-image.ts";
 import { DEFAULT_SETTINGS, parseSettings, type Settings } from "./settings.ts";
+import { judgeStart, readInitramfsTrust, refuseUnsigned } from "./trust.ts";
+import { describeTrust, makeTrustRecord, writeTrustRecord } from "./trust-record.ts";
 import { linkVolatileRoot } from "./volatile-root.ts";
 
 export interface Outcome {
@@ -45,9 +50,11 @@ const CMDLINE_LIMIT_BYTES = 1 << 16;
 export function prepareRoot(options: Options, surroundings: Surroundings): Outcome {
   const cmdline = options.cmdline ?? readCmdline();
   const parameters = parseBootParameters(cmdline);
+  const anchors = readInitramfsTrust(options.trust);
+  if (options.rootFs !== null) refuseUnsigned(anchors, "--root-fs names a directory");
   using sysroot = openSysroot(options.sysroot);
   if (parameters.composefs.length === 0) {
-    if (!isOstreeBoot(cmdline, sysroot)) return withoutKarg(sysroot);
+    if (!isOstreeBoot(cmdline, sysroot)) return withoutKarg(sysroot, anchors);
     refuseComposefsOptions(options);
     return prepareOstreeRoot({ ...options, cmdline }, surroundings);
   }
@@ -56,11 +63,15 @@ export function prepareRoot(options: Options, surroundings: Surroundings): Outco
   const features = (surroundings.probe ?? probeKernel)();
   using disk = openDisk(sysroot, options, features);
   const started = performance.now();
-  using image = openRootImage(disk.fd, options.sysroot, parameters.composefs);
+  using image = openRootImage(disk.fd, options.sysroot, parameters.composefs, (karg) =>
+    judgeStart(karg, disk.fd, anchors, options),
+  );
   const checked = performance.now();
   const plan = planMounts(image.karg.digest, settings, parameters.volatile);
   checkStateDir(disk.fd, plan);
-  const warnings = plan.needsWritableState ? makeWritable(disk, options) : [];
+  const trust = makeTrustRecord(plan.id, image.trust, image.enforced);
+  const warnings = [...trust.warnings];
+  if (plan.needsWritableState) warnings.push(...makeWritable(disk, options));
   const base: RootBase =
     options.rootFs === null
       ? { kind: "image", image }
@@ -70,12 +81,16 @@ export function prepareRoot(options: Options, surroundings: Surroundings): Outco
   readFirstProgram(mounted.root, parameters.init, !surroundings.early);
   if (surroundings.early) linkVolatileRoot(sysroot, options.sysroot, options.run);
   mounted.attach(options.target ?? options.sysroot);
+  if (surroundings.early) markReached(disk.fd, plan.id);
   const phases = describePhases({
     image: checked - started,
     mounts: assembled - checked,
     init: performance.now() - assembled,
   });
-  const text = `${describe(plan, image.enforced, mounted)} ${phases}`;
+  if (surroundings.early || options.target !== null) {
+    warnings.push(...writeTrustRecord(options.run, options.target !== null, trust));
+  }
+  const text = `${describe(plan, image.enforced, mounted)} ${describeTrust(trust)} ${phases}`;
   return { id: plan.id, text, warnings };
 }
 
@@ -116,7 +131,8 @@ function refuseComposefsOptions({ rootFs, target }: Options): void {
 }
 
 /** The same initramfs also starts ordinary systems; only a disk with images only is refused. */
-function withoutKarg(sysroot: Fd): Outcome {
+function withoutKarg(sysroot: Fd, anchors: TrustAnchors | null): Outcome {
+  refuseUnsigned(anchors, "No composefs= on the kernel command line");
   const isSystem = ["usr/lib/os-release", "etc/os-release"].some(
     (path) => fstatatIfExists(sysroot, path) !== null,
   );

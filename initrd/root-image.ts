@@ -4,6 +4,8 @@
 //   fs-verity digest. Nothing on the disk (meta.json, origin files) can weaken it.
 // - "?" tolerates an image without fs-verity, never one with another digest: then the digest is
 //   computed here, from the bytes.
+// - Where the initramfs has keys, a statement signed by one of them is wanted as well (trust.ts); then "?"
+//   tolerates nothing, unless the initramfs says so.
 // - The image is read to its end, so that damage shows now, while the machine can still start
 //   another deployment, and not as an I/O error later.
 
@@ -20,24 +22,27 @@ import { O } from "../shared/sys/constants.ts";
 import type { Fd } from "../shared/sys/fd.ts";
 import { openat, openatIfExists, read } from "../shared/sys/file.ts";
 import { measureVerity } from "../shared/sys/verity.ts";
+import type { StartTrust } from "./trust.ts";
 
 export interface RootImage extends Disposable {
   readonly fd: Fd;
   readonly karg: ComposefsKarg;
-  /** Every file must match its digest, too: no "?" was given. */
+  /** Every file must match its digest, too: no "?" was given, or it did not count. */
   readonly enforced: boolean;
+  readonly trust: StartTrust;
 }
 
 const CHUNK_BYTES = 1 << 20;
 
 /**
- * The first of `kargs` that the repository has. IntegrityError when its digest is another one or it is
- * damaged, StateError when there is no repository or none of the images.
+ * The first of `kargs` that the repository has. `judge` throws when it is not trusted. IntegrityError when its
+ * digest is another one or it is damaged, StateError when there is no repository or none of the images.
  */
 export function openRootImage(
   sysroot: Fd,
   sysrootPath: string,
   kargs: readonly ComposefsKarg[],
+  judge: (karg: ComposefsKarg) => StartTrust,
 ): RootImage {
   using images = openImages(sysroot, sysrootPath);
   for (const karg of kargs) {
@@ -45,12 +50,14 @@ export function openRootImage(
     const fd = openatIfExists(images, karg.digest, O.RDONLY | O.NONBLOCK);
     if (fd === null) continue;
     try {
-      verify(fd, karg);
+      const trust = judge(karg);
+      const enforced = !karg.optional || trust.verityRequired;
+      verify(fd, { ...karg, optional: !enforced }, trust);
+      return { fd, karg, enforced, trust, [Symbol.dispose]: () => fd.close() };
     } catch (error) {
       fd.close();
       throw error;
     }
-    return { fd, karg, enforced: !karg.optional, [Symbol.dispose]: () => fd.close() };
   }
   const names = kargs.map(({ digest }) => shortId(digest)).join(", ");
   throw new StateError(
@@ -73,16 +80,19 @@ function openImages(sysroot: Fd, sysrootPath: string): Fd {
   }
 }
 
-function verify(fd: Fd, karg: ComposefsKarg): void {
-  const measured = measure(fd, karg);
+function verify(fd: Fd, karg: ComposefsKarg, trust: StartTrust): void {
+  const measured = measure(fd, karg, trust);
   if (measured !== null && measured !== karg.digest) throw mismatch(karg, measured);
   const computed = readWhole(fd, karg, measured === null);
   if (computed !== null && computed !== karg.digest) throw mismatch(karg, computed);
 }
 
 /** The digest the kernel enforces; null when there is none and that is tolerated. */
-function measure(fd: Fd, karg: ComposefsKarg): string | null {
-  const remedy = `deploy it again with fs-verity, or allow it with "${karg.key}=?..." on the kernel command line`;
+function measure(fd: Fd, karg: ComposefsKarg, { verityRequired }: StartTrust): string | null {
+  const allowance = verityRequired
+    ? "allow-missing-verity=true in the initramfs' trust.conf"
+    : `"${karg.key}=?..." on the kernel command line`;
+  const remedy = `deploy it again with fs-verity, or allow it with ${allowance}`;
   try {
     const result = measureVerity(fd);
     if (result !== null || karg.optional) return result?.digest ?? null;

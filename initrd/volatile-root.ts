@@ -26,7 +26,7 @@ export function linkVolatileRoot(
   preferred: string | null = null,
 ): void {
   const named = preferred === null ? null : numbersOf(preferred);
-  const device = named ?? findDevice(sysroot, sysrootPath);
+  const device = named ?? findDeviceNumber(sysroot, sysrootPath);
   if (device === null) return;
   mkdiratIfMissing(null, `${run}/systemd`, 0o755);
   try {
@@ -36,8 +36,8 @@ export function linkVolatileRoot(
   }
 }
 
-/** "major:minor", or null for network file systems, tmpfs and the like. */
-function findDevice(sysroot: Fd, sysrootPath: string): string | null {
+/** "major:minor" of the device that holds the root; null for network file systems, tmpfs and the like. */
+export function findDeviceNumber(sysroot: Fd, sysrootPath: string): string | null {
   const { devMajor, devMinor } = fstat(sysroot);
   if (devMajor !== 0) return `${devMajor}:${devMinor}`;
   // btrfs shows an invented number; the device stands in the mount table.

@@ -1,20 +1,26 @@
 // Puts the project's files into an image root: `npm run install-files -- --root DIR [--exe FILE]`.
 //
-// FILES is the whole list: what is installed where. Nothing else is touched, and doing it again
-// gives the same tree. One executable goes in; its other names are symlinks, which dracut follows.
+// FILES is the whole list of what is copied where. Nothing else is touched, and doing it again gives the same
+// tree. One executable goes in; its other names are symlinks, which dracut follows. pid1-init is made here.
 
 import {
   chmodSync,
+  closeSync,
   copyFileSync,
   existsSync,
   lstatSync,
   mkdirSync,
+  openSync,
   readlinkSync,
+  readSync,
   rmSync,
   symlinkSync,
+  writeFileSync,
 } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { MACHINE } from "./build/elf.ts";
+import { emitPid1Program, type Pid1Architecture } from "./build/pid1-program.ts";
 
 const SOURCE = resolve(import.meta.dirname, "..");
 const UNITS = "usr/lib/systemd/system";
@@ -42,13 +48,11 @@ const FILES: Readonly<Record<string, string>> = {
   [`${UNITS}/bootc-boot-review.service`]: "systemd/bootc-boot-review.service",
   [`${UNITS}/bootc-boot-failed.service`]: "systemd/bootc-boot-failed.service",
   [`${UNITS}/bootc-boot-deadline.timer`]: "systemd/bootc-boot-deadline.timer",
-  [`${UNITS}/bootc-boot-note.service`]: "systemd/bootc-boot-note.service",
   [`${UNITS}/bootc-boot-health.service`]: "systemd/bootc-boot-health.service",
   [`${UNITS}/boot-complete.target.d/10-bootc.conf`]: "systemd/boot-complete.target.d.conf",
   [`${UNITS}/systemd-bless-boot.service.d/10-bootc.conf`]:
     "systemd/systemd-bless-boot.service.d.conf",
-  [`${UNITS}/podman-clean-transient.service.d/10-bootc.conf`]:
-    "systemd/podman-clean-transient.service.d.conf",
+  "usr/lib/systemd/system-generators/bootc-boot-order-generator": "systemd/boot-order-generator.sh",
   "usr/lib/systemd/system.conf.d/50-bootc.conf": "systemd/bootc-system.conf",
   [`${UNITS}/systemd-journal-flush.service.d/10-bootc.conf`]:
     "systemd/systemd-journal-flush.service.d.conf",
@@ -66,6 +70,9 @@ const DIRECTORIES = [
 ];
 
 const EXECUTABLE = "usr/bin/bootc";
+/** /init of an initramfs without systemd whose drivers are built in; pid1-init.sh loads modules as well. */
+const PID1_PROGRAM = "usr/lib/bootc/pid1-init";
+const ELF_MACHINE_OFFSET = 18;
 
 /** Symlink below the root -> what it says. */
 const SYMLINKS: Readonly<Record<string, string>> = {
@@ -85,7 +92,6 @@ const SYMLINKS: Readonly<Record<string, string>> = {
   [`${UNITS}/basic.target.wants/bootc-boot-bless.service`]: "../bootc-boot-bless.service",
   [`${UNITS}/basic.target.wants/bootc-boot-review.service`]: "../bootc-boot-review.service",
   [`${UNITS}/sysinit.target.wants/bootc-boot-deadline.timer`]: "../bootc-boot-deadline.timer",
-  [`${UNITS}/sysinit.target.wants/bootc-boot-note.service`]: "../bootc-boot-note.service",
   [`${UNITS}/boot-complete.target.requires/bootc-boot-health.service`]:
     "../bootc-boot-health.service",
   // Without it only root has a status.
@@ -94,7 +100,8 @@ const SYMLINKS: Readonly<Record<string, string>> = {
 
 /** The repository's files that are installed, and this one: what an image made with them depends on. */
 export function installedSources(): readonly string[] {
-  return [...Object.values(FILES), "scripts/install-files.ts"];
+  const scripts = ["scripts/install-files.ts", "scripts/build/pid1-program.ts"];
+  return [...Object.values(FILES), ...scripts];
 }
 
 /** Installs everything below `root`, with `exe` as the program. Throws when either is missing. */
@@ -107,7 +114,27 @@ export function installFiles(root: string, exe: string): void {
     install(join(SOURCE, source), join(root, target), source.endsWith(".sh") ? 0o755 : 0o644);
   }
   install(exe, join(root, EXECUTABLE), 0o755);
+  writeFileSync(join(root, PID1_PROGRAM), emitPid1Program(architectureOf(exe)), { mode: 0o755 });
   for (const [path, target] of Object.entries(SYMLINKS)) link(target, join(root, path));
+}
+
+function architectureOf(exe: string): Pid1Architecture {
+  const machine = Buffer.from(readHead(exe)).readUInt16LE(ELF_MACHINE_OFFSET);
+  if (machine === MACHINE.x64) return "x64";
+  if (machine === MACHINE.arm64) return "arm64";
+  // Tests install stand-ins that are scripts.
+  return process.arch === "arm64" ? "arm64" : "x64";
+}
+
+function readHead(path: string): Uint8Array {
+  const head = new Uint8Array(ELF_MACHINE_OFFSET + 2);
+  const file = openSync(path, "r");
+  try {
+    readSync(file, head);
+  } finally {
+    closeSync(file);
+  }
+  return head;
 }
 
 /** Replaces by removing first: the old file may be running, or be a link to another one. */

@@ -39,7 +39,9 @@ export class IntegrityError extends AppError<
 }
 
 /** Well-formed, but not allowed by policy. */
-export class PolicyError extends AppError<"unsigned" | "untrusted-key" | "rejected" | "revoked"> {
+export class PolicyError extends AppError<
+  "unsigned" | "untrusted-key" | "rejected" | "revoked" | "wrong-image" | "downgrade" | "expired"
+> {
   readonly kind = "policy";
 }
 

@@ -71,7 +71,13 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
   ],
   "updater/composefs": SHARED,
   "updater/ostree": [...SHARED, "updater/boot", "updater/image"],
-  "updater/container": [...SHARED, "updater/boot", "updater/image", "updater/trust"],
+  "updater/container": [
+    ...SHARED,
+    "updater/boot",
+    "updater/composefs",
+    "updater/image",
+    "updater/trust",
+  ],
   "updater/spec": [
     "shared/format",
     "updater/deploy",

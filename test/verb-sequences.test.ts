@@ -6,15 +6,23 @@ import { expect, test } from "vitest";
 import { type ExplorationOptions, exploreVerbs } from "./sim/verb-exploration.ts";
 
 const ALL = process.env["TEST_ALL"] !== undefined;
+/** "b" has a kernel of its own, "e" that of "a": a soft reboot leads from one to the other. */
 const SIZES: readonly ExplorationOptions[] = ALL
   ? [
-      { images: ["a", "b"], verbs: 6, crashes: 2 },
-      { images: ["a", "b", "c"], verbs: 5, crashes: 2 },
+      { loader: "systemd", images: ["a", "b"], verbs: 6, crashes: 2 },
+      { loader: "systemd", images: ["a", "e"], verbs: 6, crashes: 2 },
+      { loader: "systemd", images: ["a", "e", "b"], verbs: 5, crashes: 2 },
+      { loader: "grub", images: ["a", "b"], verbs: 6, crashes: 2 },
+      { loader: "grub", images: ["a", "e"], verbs: 5, crashes: 2 },
     ]
-  : [{ images: ["a", "b"], verbs: 4, crashes: 2 }];
+  : [
+      { loader: "systemd", images: ["a", "b"], verbs: 4, crashes: 2 },
+      { loader: "systemd", images: ["a", "e"], verbs: 4, crashes: 2 },
+      { loader: "grub", images: ["a", "e"], verbs: 4, crashes: 2 },
+    ];
 
 test.each(SIZES)(
-  "$verbs verbs, $crashes interruptions, images $images",
+  "$loader: $verbs verbs, $crashes interruptions, images $images",
   (options) => {
     const started = performance.now();
     const { states, runs, crashes, refusals, faults } = exploreVerbs(options);
@@ -22,7 +30,7 @@ test.each(SIZES)(
     if (report !== undefined) {
       const seconds = ((performance.now() - started) / 1000).toFixed(1);
       const lines = [
-        `${options.images} ${options.verbs} verbs ${options.crashes} crashes: ${states} states, ${runs} runs, ${crashes} interruptions, ${seconds} s`,
+        `${options.loader} ${options.images} ${options.verbs} verbs ${options.crashes} crashes: ${states} states, ${runs} runs, ${crashes} interruptions, ${seconds} s`,
         ...[...refusals].map(([text, count]) => `  ${count} x ${text}`),
         ...faults,
       ];

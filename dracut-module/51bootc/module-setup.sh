@@ -1,6 +1,11 @@
 #!/bin/bash
 # dracut module "bootc": puts prepare-root into an initramfs that starts with systemd.
 # Named as bootc's own module, so that images which ask for that one get this one.
+#
+# Settings in dracut.conf.d:
+#   bootc_program=addon   leaves the executable (100 MB) out: a UKI addon brings it, once for all UKIs, as
+#                         usr/lib/bootc/runtime/<sha256 of the executable>/prepare-root of its .initrd
+#                         (docs/sealing.md). Default: "initramfs", it is put in.
 
 # called by dracut
 check() {
@@ -20,6 +25,10 @@ installkernel() {
 
     hostonly='' instmods erofs overlay loop ext4 vfat nls_ascii nls_cp437 nls_iso8859-1
 
+    # Where the version floor of signed images lies: a TPM, the EFI system partition (decision 0019). The keys
+    # may come with the UKI, so these are always there.
+    hostonly='' instmods efivarfs tpm_crb tpm_tis tpm_tis_spi tpm_tis_i2c
+
     # fs-verity keeps the hash implementation that it finds at its first use: the fast ones must be
     # loaded before. Which of them are modules depends on kernel and architecture, and naming one
     # that is missing would fail systemd-modules-load.service.
@@ -29,6 +38,39 @@ installkernel() {
         hostonly='' instmods "$_module"
         echo "$_module" >> "$initdir$_list"
     done
+
+    # Nothing waits for a TPM; where keys are, its drivers are loaded before prepare-root.
+    [ -d "${dracutsysrootdir-}$_trust/keys.d" ] || return 0
+    for _module in tpm_crb tpm_tis; do
+        check_kernel_module "$_module" && echo "$_module" >> "$initdir$_list"
+    done
+    return 0
+}
+
+_trust=/usr/lib/bootc/trust
+
+# The trust directory as it is. prepare-root starts nothing when something in it is not as it should be, so that is
+# found now: a link would lead out of it.
+install_trust() {
+    local _path
+    [ -d "${dracutsysrootdir-}$_trust" ] || return 0
+    _path=$(find "${dracutsysrootdir-}$_trust" ! -type f ! -type d | head -n 1)
+    if [ -n "$_path" ]; then
+        dfatal "bootc: $_path is neither a file nor a directory: put the file itself there"
+        exit 1
+    fi
+    for _path in $(cd "${dracutsysrootdir-}$_trust" && find . -type f | sort); do
+        inst_simple "$_trust/${_path#./}"
+    done
+}
+
+# A link to where the addon will put the program. Its libraries stay in the initramfs.
+leave_program_to_addon() {
+    local _program _sum
+    _program=$(readlink -f "${dracutsysrootdir-}/usr/lib/bootc/prepare-root")
+    _sum=$(sha256sum "$_program")
+    rm -f "$initdir/usr/lib/bootc/prepare-root" "$initdir${_program#"${dracutsysrootdir-}"}"
+    ln -s "runtime/${_sum%% *}/prepare-root" "$initdir/usr/lib/bootc/prepare-root"
 }
 
 # called by dracut
@@ -37,6 +79,15 @@ install() {
 
     # A symlink to /usr/bin/bootc; dracut takes both, and the libraries.
     inst_binary /usr/lib/bootc/prepare-root
+    case ${bootc_program-initramfs} in
+        initramfs) ;;
+        addon) leave_program_to_addon ;;
+        *)
+            dfatal "bootc: bootc_program=\"$bootc_program\" in dracut.conf.d is neither initramfs nor addon"
+            exit 1
+            ;;
+    esac
+    install_trust
     inst_script "$moddir/prepare-root-failed.sh" /usr/lib/bootc/prepare-root-failed
     inst_multiple -o /usr/lib/composefs/setup-root-conf.toml sleep systemctl
 

@@ -5,7 +5,8 @@
 #   rd.shell, rd.break=…   no restart: dracut's emergency shell comes, as after other failures
 #   rd.emergency=poweroff  (or halt) instead of a restart
 #
-# Arguments, for tests only: another /proc/cmdline, another console, another systemctl, the delay.
+# Arguments, for tests only: another /proc/cmdline, another console, another systemctl, the delay, another
+# prepare-root, another kernel log.
 
 [ "${SERVICE_RESULT:-success}" = success ] && exit 0
 
@@ -13,6 +14,8 @@ cmdline=${1:-/proc/cmdline}
 console=${2:-/dev/console}
 systemctl=${3:-systemctl}
 delay=${4:-5}
+program=${5:-/usr/lib/bootc/prepare-root}
+log=${6:-/dev/kmsg}
 
 shell=no
 action=reboot
@@ -32,6 +35,10 @@ say() {
     printf '\n*** %s ***\n\n' "$1" > "$console"
 }
 
+# It may come with a UKI addon (bootc_program=addon, module-setup.sh), and then say nothing when that is missing.
+if [ ! -e "$program" ]; then
+    echo "<2>prepare-root: refused: the program is not in this initramfs ($program -> $(readlink "$program")): the UKI addon that brings it is missing, not signed, or for another version; choose another boot entry" > "$log"
+fi
 if [ "$shell" = yes ] || [ "$break" = yes ]; then
     say "This deployment cannot be started (see above). An emergency shell was asked for"
     exit 0

@@ -3,9 +3,10 @@
 // Until the config says that nothing has to be trusted, nothing of the disk is read but symlinks and the
 // objects whose signature is checked (ostree.md 1.2 to 1.4).
 
-import { FormatError, isErrno, StateError } from "../../shared/error.ts";
+import { FormatError, isErrno, PolicyError, StateError } from "../../shared/error.ts";
 import { encodeDictionary } from "../../shared/format/gvariant/dictionary.ts";
 import { parsePublicKeys } from "../../shared/format/ostree/signature.ts";
+import type { TrustAnchors } from "../../shared/format/trust/anchors.ts";
 import { fchmod } from "../../shared/sys/attributes.ts";
 import { MNT, MS, O } from "../../shared/sys/constants.ts";
 import { rmdirat } from "../../shared/sys/directory.ts";
@@ -20,6 +21,8 @@ import { type KernelFeatures, probeKernel } from "../kernel-features.ts";
 import { resolveBelow } from "../path-below.ts";
 import type { Outcome, Surroundings } from "../prepare-root.ts";
 import { shortId } from "../root-image.ts";
+import { readInitramfsTrust, refuseUnsigned } from "../trust.ts";
+import { type TrustRecord, writeTrustRecord } from "../trust-record.ts";
 import { linkVolatileRoot } from "../volatile-root.ts";
 import { assembleRoot } from "./assembly.ts";
 import {
@@ -48,6 +51,8 @@ export interface OstreeOptions {
   readonly sysroot: string;
   readonly cmdline: string;
   readonly run: string;
+  /** The trust directory of signed images (../trust.ts); may be missing. */
+  readonly trust: string;
 }
 
 /** Throws for every refusal; then the system is as it was, but for propagation between mounts. */
@@ -56,6 +61,9 @@ export function prepareOstreeRoot(options: OstreeOptions, surroundings: Surround
   const { init, volatile } = parseBootParameters(cmdline);
   const warnings = isIgnored(volatile) ? [IGNORED_VOLATILE] : [];
   const config = readConfig(findArgument(cmdline, COMPOSEFS_KARG));
+  const anchors = readInitramfsTrust(options.trust);
+  // The kernel's argument can take the signature back, and the command line is nobody's where keys decide.
+  if (!config.signed) refuseUnsigned(anchors, 'prepare-root.conf does not say "enabled=signed"');
   const target = findOstreeTarget(cmdline);
   if (target === null) throw noTarget();
   const sysrootPath = resolveSysroot(options.sysroot);
@@ -74,14 +82,31 @@ export function prepareOstreeRoot(options: OstreeOptions, surroundings: Surround
     hasImage: has(sysroot, deployment, IMAGE_NAME),
     hasHotfix: has(sysroot, deployment, HOTFIX_WORK),
     mountsVar: mountsVar(options.run, surroundings, sysroot, deployment),
-    digest: config.signed ? readSignedDigest(sysroot, deployment, config) : null,
+    digest: config.signed ? readSignedDigest(sysroot, deployment, config, anchors) : null,
     etcScratch: `${options.run}/ostree/transient-etc.${randomName()}`,
   });
   // Copies of a shared mount hear of each other's mounts, and a shared mount cannot be moved from.
   mount(null, "/", null, MS.REC | MS.PRIVATE, null);
   const probe = surroundings.probe ?? probeKernel;
   mountAll(plan, sysroot, { ...options, sysroot: sysrootPath, init }, { ...surroundings, probe });
+  if (surroundings.early) {
+    warnings.push(...writeTrustRecord(options.run, false, recordOf(deployment, config, plan)));
+  }
   return { id: deployment.path, text: describe(deployment, config, plan), warnings };
+}
+
+function recordOf({ path }: Deployment, config: OstreeConfig, plan: OstreePlan): TrustRecord {
+  return {
+    mode: config.signed ? "ostree-signed" : "unsigned",
+    id: path,
+    key: null,
+    keyName: config.signed ? config.keyFile : null,
+    version: null,
+    expires: null,
+    verity: plan.isImage && config.requireVerity ? "enforced" : "optional",
+    floor: { value: null, source: "none" },
+    warnings: [],
+  };
 }
 
 /** Puts the tree together, and over the sysroot when nothing can go wrong any more. */
@@ -190,7 +215,12 @@ function mountsVar(
   return isInit === true && !has(sysroot, deployment, GENERATOR);
 }
 
-function readSignedDigest(sysroot: Fd, { commit, path }: Deployment, config: OstreeConfig): string {
+function readSignedDigest(
+  sysroot: Fd,
+  { commit, path }: Deployment,
+  config: OstreeConfig,
+  anchors: TrustAnchors | null,
+): string {
   const { keyFile } = config;
   const keys = readText(null, keyFile);
   if (keys === null) {
@@ -205,11 +235,16 @@ function readSignedDigest(sysroot: Fd, { commit, path }: Deployment, config: Ost
       `The name of deployment "${path}" tells no commit, whose signature could be checked: choose another boot entry`,
     );
   }
-  return findSignedDigest(commit, parsePublicKeys(keys.text, keys.path), (id, kind) => {
+  const digest = findSignedDigest(commit, parsePublicKeys(keys.text, keys.path), (id, kind) => {
     const name = `ostree/repo/objects/${id.slice(0, 2)}/${id.slice(2)}.${kind}`;
     using file = openatIfExists(sysroot, name, O.RDONLY | O.NONBLOCK);
     return file === null ? null : readAll(file, OBJECT_LIMIT_BYTES);
   });
+  if (anchors?.revokedDigests.has(digest) !== true) return digest;
+  throw new PolicyError(
+    "revoked",
+    `The image ${shortId(digest)} of commit ${shortId(commit)} is revoked: choose another boot entry`,
+  );
 }
 
 /** Six letters and digits, as mkdtemp(3) takes. */

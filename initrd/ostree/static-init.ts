@@ -3,7 +3,7 @@
 //
 // No config files, no composefs, no signatures: nothing here could be trusted, since the program itself
 // comes from the disk. /proc and /dev must be mounted and the C library must be found before Bun
-// can start, so something small has to come first (dracut-module/pid1-init.sh).
+// can start, so something small has to come first (scripts/build/pid1-program.ts).
 
 import { describeError, StateError } from "../../shared/error.ts";
 import { encodeDictionary } from "../../shared/format/gvariant/dictionary.ts";

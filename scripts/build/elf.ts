@@ -6,7 +6,7 @@
 import { bytes, constant, type Infer, struct, u16, u32, u64n } from "../../shared/bytes/layout.ts";
 import { FormatError } from "../../shared/error.ts";
 
-const ElfHeader = struct("Elf64_Ehdr", 64, {
+export const ElfHeader = struct("Elf64_Ehdr", 64, {
   magic: constant(u32, 0x464c457f),
   fileClass: constant(u16, 0x0102), // ELFCLASS64, ELFDATA2LSB
   identRest: bytes(10),

@@ -53,6 +53,25 @@ export const u32 = integer(
   (v, o, x) => v.setUint32(o, x, true),
 );
 
+export const u16be = integer(
+  2,
+  0xffff,
+  (v, o) => v.getUint16(o),
+  (v, o, x) => v.setUint16(o, x),
+);
+export const u32be = integer(
+  4,
+  0xffffffff,
+  (v, o) => v.getUint32(o),
+  (v, o, x) => v.setUint32(o, x),
+);
+export const u64be: Field<bigint> = {
+  sizeBytes: 8,
+  initial: 0n,
+  get: (v, o) => v.getBigUint64(o),
+  put: (v, o, x) => v.setBigUint64(o, BigInt.asUintN(64, x)),
+};
+
 /** Unsigned 64 bits as bigint; a negative bigint is written as two's complement. */
 export const u64: Field<bigint> = {
   sizeBytes: 8,

@@ -16,14 +16,17 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { markReached } from "../../initrd/reached-mark.ts";
 import { BUN } from "../../scripts/build.ts";
-import { MNT } from "../../shared/sys/constants.ts";
+import { MNT, O } from "../../shared/sys/constants.ts";
+import { openat } from "../../shared/sys/file.ts";
 import { mount, umount2 } from "../../shared/sys/mount.ts";
 import { borrowBootDirectory, makeEspLayout } from "../../updater/boot/boot-layout.ts";
 import { applyAssessment } from "../../updater/deploy/assess.ts";
 import type { AssessPlan } from "../../updater/deploy/assess-plan.ts";
 import { readFailures } from "../../updater/deploy/boot-failure.ts";
-import { noteReached, readBootRecords } from "../../updater/deploy/boot-record.ts";
+import { readBootRecords } from "../../updater/deploy/boot-record.ts";
+import { noteFailedStart, planFailure, spendStart } from "../../updater/deploy/failed-start.ts";
 import { finalizeStaged } from "../../updater/deploy/finalize.ts";
 import { type UpdateRequest, updateImage } from "../../updater/deploy/update.ts";
 import { makeImageReference } from "../../updater/image/reference.ts";
@@ -58,6 +61,7 @@ const quiet: AssessPlan = {
   failures: null,
   trialEnds: false,
 };
+const failed = { id, at: "2026-01-01T00:00:00.000Z", detail: "x.service failed" };
 const records = () => join(machine.disk, "state/bootc");
 const entries = () => join(machine.esp, "loader/entries");
 
@@ -144,17 +148,24 @@ test.each([
 });
 
 test("how far a start got is read; the watchdog tells that it restarted the machine", () => {
-  mkdirSync(join(machine.disk, "state"));
+  mkdirSync(join(machine.disk, "state/bootc"), { recursive: true });
   const other = "cd".repeat(64);
   // The one that is fallen back to comes the same way, and does not hide what it looks for.
-  for (const started of [id, other, id]) noteReached(machine.disk, started, new Date());
+  using disk = openat(null, machine.disk, O.PATH | O.DIRECTORY);
+  writeFileSync(join(records(), "boot-trial.json"), "{}\n");
+  for (const started of [id, other]) markReached(disk, started, new Date("2026-01-01T00:00:00.5Z"));
   const watchdog = join(machine.directory, "sys/class/watchdog/watchdog0");
   mkdirSync(watchdog, { recursive: true });
   writeFileSync(join(watchdog, "bootstatus"), "32\n");
   const found = readBootRecords(machine.system());
-  expect(found).toMatchObject({ reached: [{ id: other }, { id }], watchdog: true });
-  expect(Math.abs(Date.parse(found.reached[1]!.at) - Date.now())).toBeLessThan(60_000);
-  expect(readdirSync(records())).toEqual(["boot-reached"]);
+  const at = "2026-01-01T00:00:00.000Z";
+  expect(found).toMatchObject({
+    reached: [
+      { id, at },
+      { id: other, at },
+    ],
+    watchdog: true,
+  });
 });
 
 describe("an update that does not start", () => {
@@ -227,6 +238,30 @@ describe("an update that does not start", () => {
     expect(readdirSync(entries()).sort()).toEqual([
       "bootc_fedora-1-0.conf",
       "bootc_fedora-2-1.conf",
+    ]);
+  });
+
+  test("a soft reboot into it that fails uses up a try; the last one leads back", async () => {
+    writeScratchImage(image(), { version: "1" });
+    await installScratch(machine, image());
+    writeScratchImage(image(), { version: "2" });
+    using running = machine.boot();
+    const { id: target } = (await update(running)) as { id: string };
+    finalizeStaged(running, running.world());
+    for (const left of [2, 1, 0]) {
+      const booted = { id: target, verityOptional: false };
+      const plan = planFailure({ ...running.world(), booted }, { ...failed, id: target });
+      if (plan.kind !== "failed") throw new Error(plan.kind);
+      expect(plan.restarts).toBe(true);
+      noteFailedStart(running.system, plan);
+      spendStart(running.boot, plan);
+      expect(readdirSync(entries())).toContain(`bootc_fedora-2-1+${left}-${3 - left}.conf`);
+    }
+    using back = machine.boot(0, false);
+    expect(back.booted.id).toBe(running.booted.id);
+    assess(back, false);
+    expect(back.world().failures).toMatchObject([
+      { id: target, attempts: 3, reason: "unit", detail: "After a soft reboot: x.service failed" },
     ]);
   });
 

@@ -72,6 +72,17 @@ test("the image these tests damage can be installed", () => {
   expect(code).toBe(0);
 });
 
+test("bootc/install/*.toml: its arguments count before the options', which may delete them", () => {
+  const text = '[install]\\nkargs = ["console=ttyS0 nosmt"]\\nroot-mount-spec = "LABEL=x"\\n';
+  const prepare = `mkdir -p /run/bootc/install; printf '${text}' >/run/bootc/install/50.toml`;
+  const args = "--source-imgref oci:good --karg own --karg-delete console --dry-run";
+  const { code, output } = install(args, { prepare });
+  expect(output).toContain('"kargs":"root=UUID=1 rw nosmt own');
+  expect(code).toBe(0);
+  const wrong = prepare.replace("nosmt", "composefs=0");
+  expectRefused(install(args, { prepare: wrong }), /bootc\/install\/\*\.toml: kargs/, 2);
+});
+
 test("what would be installed: a relative path is kept as an absolute one", () => {
   const { output } = install("--source-imgref oci:good --karg a=b --disable-selinux --dry-run");
   expect(JSON.parse(output)).toMatchObject({

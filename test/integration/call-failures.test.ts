@@ -6,6 +6,7 @@ import { appendFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { describeError } from "../../shared/error.ts";
+import { CALL_FAULTS, type CallFault, injectFault, judgeError } from "../sim/call-faults.ts";
 import {
   CrashMachine,
   compareMachines,
@@ -23,7 +24,7 @@ import {
 } from "../sim/crash-lab.ts";
 import { SCENARIOS, type Scenario, VERSIONS } from "../sim/crash-scenarios.ts";
 import { ContentStore } from "../sim/observed-tree.ts";
-import { type CallArgument, type CallHooks, isCreating } from "../sim/system-calls.ts";
+import type { CallHooks } from "../sim/system-calls.ts";
 
 const control = vi.hoisted(() => ({ hooks: null as CallHooks | null }));
 vi.mock("../../shared/sys/libc.ts", async (load) => {
@@ -35,7 +36,9 @@ vi.mock("../../shared/sys/libc.ts", async (load) => {
 const LIMIT_MS = 3_600_000;
 const ALL = process.env["TEST_ALL"] !== undefined;
 /** Of the calls of each verb, one in so many fails; a whole update makes many. */
-const everyOf = (verb: string) => (ALL ? 1 : verb === "stage" ? 47 : 9);
+const everyOf = (verb: string) =>
+  FETCHING.has(verb) ? (ALL && verb === "stage" ? 1 : ALL ? 7 : 97) : ALL ? 1 : 9;
+const FETCHING = new Set(["stage", "edit: image", "retry what failed"]);
 
 let scratch: string;
 beforeAll(() => {
@@ -43,29 +46,6 @@ beforeAll(() => {
   writeVersions(scratch, VERSIONS);
 });
 afterAll(() => removeScratch(scratch));
-
-const ALLOCATING = new Set(
-  "write pwrite mkdirat linkat symlinkat renameat2 mknodat copy_file_range ftruncate lsetxattr fsync syncfs".split(
-    " ",
-  ),
-);
-/** What cannot fail on a disk, or whose failure nobody looks at. */
-const NEVER = new Set("close dup3 fcntl flock prlimit ioctl sigaction".split(" "));
-
-interface Fault {
-  readonly name: string;
-  readonly errno: number;
-  readonly lasts: boolean;
-  readonly hits: (name: string, args: readonly CallArgument[]) => boolean;
-}
-
-const isAllocation: Fault["hits"] = (name, args) => ALLOCATING.has(name) || isCreating(name, args);
-const FAULTS: readonly Fault[] = [
-  { name: "ENOSPC", errno: 28, lasts: false, hits: isAllocation },
-  { name: "ENOSPC from there on", errno: 28, lasts: true, hits: isAllocation },
-  { name: "EIO", errno: 5, lasts: false, hits: (name) => !NEVER.has(name) },
-  { name: "EIO from there on", errno: 5, lasts: true, hits: (name) => !NEVER.has(name) },
-];
 
 interface Start {
   readonly saved: SavedMachine;
@@ -91,27 +71,6 @@ async function prepare(scenario: Scenario): Promise<Start> {
   return { saved, store, bootedId: running.booted.id, before, menus, final };
 }
 
-interface Injection extends CallHooks {
-  calls: number;
-  name: string;
-}
-
-function inject(machine: CrashMachine, fault: Fault, at: number): Injection {
-  return {
-    calls: 0,
-    name: "",
-    fatRoot: machine.esp,
-    before(name, args) {
-      if (!fault.hits(name, args)) return null;
-      this.calls += 1;
-      const isNow = fault.lasts ? this.calls >= at : this.calls === at;
-      if (this.calls === at) this.name = name;
-      return isNow ? -fault.errno : null;
-    },
-    after: () => {},
-  };
-}
-
 interface Trial {
   readonly faults: readonly string[];
   readonly reached: boolean;
@@ -119,11 +78,16 @@ interface Trial {
 }
 
 /** The verb with the fault, then a look, then the next run. */
-async function tryOnce(scenario: Scenario, start: Start, fault: Fault, at: number): Promise<Trial> {
+async function tryOnce(
+  scenario: Scenario,
+  start: Start,
+  fault: CallFault,
+  at: number,
+): Promise<Trial> {
   const faults: string[] = [];
   using machine = restoreMachine(start.saved, start.store);
   restoreFirmware(machine, join(scratch, "firmware"));
-  const injection = inject(machine, fault, at);
+  const injection = injectFault(machine.esp, fault, at);
   let failure: unknown = null;
   {
     using running = machine.resume(start.bootedId);
@@ -136,7 +100,7 @@ async function tryOnce(scenario: Scenario, start: Start, fault: Fault, at: numbe
       control.hooks = null;
     }
   }
-  if (failure !== null) faults.push(...judgeError(failure));
+  if (failure !== null) faults.push(...judgeError(failure, describeError));
   if (!start.menus.includes(menuOf(machine)))
     faults.push(`the menu is neither: ${menuOf(machine)}`);
   const where = `${fault.name} at call ${at} (${injection.name})`;
@@ -170,16 +134,6 @@ async function finish(
   }
 }
 
-/** One line for people, of a class that is meant for them. */
-function judgeError(error: unknown): string[] {
-  const text = describeError(error);
-  let first = error as { kind?: unknown; suppressed?: never };
-  while (first.suppressed !== undefined) first = first.suppressed;
-  const { kind } = first;
-  const isMeant = typeof kind === "string" && !text.includes("\n");
-  return isMeant ? [] : [`an error nobody planned for: ${(error as Error).stack ?? text}`];
-}
-
 // The two verbs after each other have no calls of their own.
 const SINGLE = SCENARIOS.filter(({ name }) => name !== "stage and finalize");
 
@@ -191,7 +145,7 @@ test.each(SINGLE.map((scenario) => [scenario.name, scenario] as const))(
     const faults: string[] = [];
     const every = everyOf(name);
     let [points, failed] = [0, 0];
-    for (const fault of FAULTS) {
+    for (const fault of CALL_FAULTS) {
       for (let at = 1; ; at += every) {
         const trial = await tryOnce(scenario, start, fault, at);
         if (!trial.reached) break;

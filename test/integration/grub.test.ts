@@ -7,6 +7,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { borrowBootDirectory, makeEspLayout } from "../../updater/boot/boot-layout.ts";
 import { applyCleanup, readCleanupScope } from "../../updater/deploy/cleanup.ts";
 import { planCleanup } from "../../updater/deploy/cleanup-plan.ts";
+import { planFailure, spendStart } from "../../updater/deploy/failed-start.ts";
 import { finalizeStaged } from "../../updater/deploy/finalize.ts";
 import { makeHostState } from "../../updater/deploy/host-state.ts";
 import { applyRollback } from "../../updater/deploy/rollback.ts";
@@ -112,6 +113,27 @@ test("an update to an older version boots first, is counted and blessed", async 
   expect(countStart(machine)).toBe("bootc_bootc-10-1.conf");
   const cleanup = planCleanup(running.world(), readCleanupScope(running.repo, running.world()));
   expect(cleanup).toMatchObject({ kernels: [], states: [], tags: [] });
+});
+
+test("soft reboots into it that fail use up the tries, and the old one takes over", async () => {
+  const a = await install("1");
+  let b: string;
+  {
+    using running = startGrub(machine);
+    b = await stage(running, "2");
+    finalizeStaged(running, running.world());
+    for (const left of [2, 1, 0, 0]) {
+      const soft = { ...running.world(), booted: { id: b, verityOptional: false } };
+      const plan = planFailure(soft, { id: b, at: "2026-01-01T00:00:00.000Z", detail: "x failed" });
+      expect(plan).toMatchObject({ kind: "failed", restarts: true, spends: "grubenv" });
+      spendStart(running.boot, plan as Extract<typeof plan, { kind: "failed" }>);
+      expect(environment()).toContain(`boot_counter=${left}\n`);
+    }
+  }
+  using running = startGrub(machine);
+  expect(running.booted.id).toBe(a);
+  assess(running, false);
+  expect(running.world().failures).toMatchObject([{ id: b }]);
 });
 
 test("a deployment that never starts: the old one takes over, and stays first", async () => {

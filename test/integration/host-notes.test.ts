@@ -6,6 +6,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
   utimesSync,
   writeFileSync,
@@ -24,10 +25,14 @@ import {
 } from "../../updater/deploy/follow.ts";
 import { makeHostState } from "../../updater/deploy/host-state.ts";
 import { listTaggedManifests, listTags, retainImage } from "../../updater/deploy/image-tag.ts";
+import { applyKargs } from "../../updater/deploy/kargs.ts";
+import { type KargsEdits, parseEdits } from "../../updater/deploy/kargs-edit.ts";
+import { planKargs } from "../../updater/deploy/kargs-plan.ts";
 import { isRebootNoted, notePending } from "../../updater/deploy/pending.ts";
 import { applyRollback } from "../../updater/deploy/rollback.ts";
 import { planRollback } from "../../updater/deploy/rollback-plan.ts";
 import { setStagedLock } from "../../updater/deploy/stage.ts";
+import { noteStartedArguments } from "../../updater/deploy/started-arguments.ts";
 import { type UpdateRequest, updateImage } from "../../updater/deploy/update.ts";
 import { makeImageReference } from "../../updater/image/reference.ts";
 import { openSource } from "../../updater/image/source.ts";
@@ -41,6 +46,13 @@ import { type RunningMachine, ScratchMachine } from "../support/scratch-machine.
 import { ROOT as PROJECT } from "../support/source-tree.ts";
 
 const quiet = { onProgress: () => {}, onStep: () => {} };
+const NO_EDITS: KargsEdits = {
+  delete: [],
+  deleteIfPresent: [],
+  replace: [],
+  append: [],
+  appendIfMissing: [],
+};
 
 let machine: ScratchMachine;
 let imagePath: string;
@@ -157,6 +169,39 @@ describe("what waits for a restart", () => {
     expect(readNote()).toBeNull();
   });
 
+  test("changed kernel arguments, until they are taken back; a later boot knows nothing of it", () => {
+    const change = (running: RunningMachine, edits: Partial<KargsEdits>) => {
+      const world = running.world();
+      const edit = parseEdits({ ...NO_EDITS, ...edits });
+      const plan = planKargs(world, ({ options, extra }) => ({ options: edit(options), extra }));
+      noteStartedArguments(running.system, world);
+      applyKargs(running, plan, world.stagedFile);
+      note(running);
+    };
+    {
+      using running = machine.boot();
+      // What a person typed into the boot menu is no difference.
+      const system = { ...running.system, cmdline: `${running.system.cmdline} debug` };
+      const typed = { ...running, system };
+      note(typed);
+      expect(readNote()).toBeNull();
+      change(typed, { append: ["quiet"] });
+      const { manifestDigest } = running.world().states[0]!.origin!;
+      expect(readNote()).toBe(
+        `bootc: Reboot required for kernel arguments of image: ${manifestDigest}\n`,
+      );
+      change(typed, { append: ["splash"] });
+      change(typed, { delete: ["quiet"] });
+      expect(readNote()).not.toBeNull();
+      change(typed, { delete: ["splash"] });
+      expect(readNote()).toBeNull();
+      change(typed, { append: ["quiet"] });
+    }
+    using running = machine.boot();
+    note(running);
+    expect(readNote()).toBeNull();
+  });
+
   test("what another program noted is left alone", async () => {
     using running = machine.boot();
     const path = join(machine.run, "reboot-required");
@@ -173,6 +218,61 @@ describe("what waits for a restart", () => {
     utimesSync(link, new Date(0), new Date(0));
     note(running);
     expect(statSync(link).mtimeMs).toBeGreaterThan(0);
+  });
+});
+
+describe("an update that shutdown could not apply", () => {
+  const recordFile = () => join(machine.disk, "state/bootc/finalize-failed.json");
+  const problemsOf = (running: RunningMachine) => statusOf(running).problems ?? [];
+
+  /** Version 2 is staged, and its kernel goes before it is applied. */
+  async function failToApply(): Promise<string> {
+    writeScratchImage(imagePath, { version: "2", kernel: "another" });
+    using running = machine.boot();
+    const { id } = (await update(running)) as { id: string };
+    const [staged] = running.world().staged!;
+    rmSync(join(machine.esp, "EFI/Linux", staged!.artefact!), { recursive: true });
+    using journal = new JournalSocket(machine.run);
+    expect(() => finalizeStaged(running, running.world())).toThrow("has no kernel");
+    expect(journal.take()).toMatchObject([
+      { MESSAGE_ID: EVENTS.finalizeFailed.id, BOOTC_DEPLOYMENT: id },
+    ]);
+    return id;
+  }
+
+  test("is told by the next start with the reason, until it is applied", async () => {
+    const id = await failToApply();
+    using running = machine.boot();
+    expect(problemsOf(running)).toEqual([
+      expect.stringMatching(
+        `^Deployment ${id.slice(0, 12)} was not applied at 20.*has no kernel in.*"bootc upgrade"`,
+      ),
+    ]);
+    await update(running);
+    expect(problemsOf(running)).toEqual([
+      expect.stringMatching(/it is staged, and the next shutdown tries again$/),
+    ]);
+    finalizeStaged(running, running.world());
+    expect(existsSync(recordFile())).toBe(false);
+    using next = machine.boot();
+    expect(next.booted.id).toBe(id);
+    expect(statusOf(next).problems).toBeUndefined();
+  });
+
+  test("is no news once it was cleaned away, nor is a note that nobody understands", async () => {
+    await failToApply();
+    using running = machine.boot();
+    writeScratchImage(imagePath, { version: "3" });
+    await update(running);
+    applyCleanup(running, planCleanup(running.world(), { tags: [], kernelsOnly: false }), {
+      dryRun: false,
+    });
+    expect(problemsOf(running)).toEqual([]);
+    expect(existsSync(recordFile())).toBe(true);
+    for (const text of ["", "{}", "[", '{"id":1}']) {
+      writeFileSync(recordFile(), text);
+      expect(problemsOf(running)).toEqual([]);
+    }
   });
 });
 

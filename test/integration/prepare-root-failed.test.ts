@@ -2,7 +2,15 @@
 // line, a console and a systemctl of the test's own.
 
 import { spawnSync } from "node:child_process";
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -20,9 +28,11 @@ function runAfter(result: string | undefined, cmdline: string, systemctlCode = 0
   const path = (name: string) => join(scratch, name);
   writeFileSync(path("cmdline"), `${cmdline}\n`);
   writeFileSync(path("console"), "");
+  writeFileSync(path("kmsg"), "");
   writeFileSync(path("systemctl"), `#!/bin/sh\necho "$@" >>"$0.log"\nexit ${systemctlCode}\n`);
   chmodSync(path("systemctl"), 0o755);
   const argv = [SCRIPT, path("cmdline"), path("console"), path("systemctl"), "0"];
+  argv.push(path("program"), path("kmsg"));
   const environment = result === undefined ? {} : { SERVICE_RESULT: result };
   const { stderr } = spawnSync("sh", argv, {
     env: { PATH: process.env["PATH"], ...environment },
@@ -33,6 +43,7 @@ function runAfter(result: string | undefined, cmdline: string, systemctlCode = 0
   return {
     asked: existsSync(log) ? readFileSync(log, "utf8").trim().split("\n") : [],
     console: readFileSync(path("console"), "utf8").trim(),
+    log: readFileSync(path("kmsg"), "utf8"),
   };
 }
 
@@ -60,9 +71,22 @@ test.each(["rd.shell", "rd.shell=1", "rd.shell=yes", "rd.break", "rd.break=pre-m
 );
 
 test.each(["success", undefined])("nothing happens after %s", (result) => {
-  expect(runAfter(result, "")).toEqual({ asked: [], console: "" });
+  expect(runAfter(result, "")).toEqual({ asked: [], console: "", log: "" });
 });
 
 test("a systemctl that cannot reach systemd is told to do it by itself", () => {
   expect(runAfter("signal", "", 1).asked).toEqual(["--force reboot", "--force --force reboot"]);
+});
+
+test("a program that its addon did not bring is named", () => {
+  symlinkSync("runtime/12ab/prepare-root", join(scratch, "program"));
+  const { asked, log } = runAfter("exit-code", "quiet");
+  expect(log).toMatch(
+    /^<2>prepare-root: refused: the program is not in this initramfs \(\S+\/program -> runtime\/12ab\/prepare-root\): the UKI addon[^\n]*\n$/,
+  );
+  expect(asked).toEqual(["--force reboot"]);
+  rmSync(join(scratch, "program"));
+  writeFileSync(join(scratch, "program"), "");
+  expect(runAfter("exit-code", "quiet").log).toBe("");
+  expect(runAfter("success", "quiet").log).toBe("");
 });

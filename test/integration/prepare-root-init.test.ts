@@ -23,6 +23,7 @@ const INIT = `#!/bin/sh
 echo "init pid=$$ args=$*"
 read -r machine </etc/machine-file && echo "etc: $machine"
 read -r kept </var/kept && echo "var: $kept"
+read -r reached </sysroot/state/bootc/boot-reached && echo "reached: $reached"
 echo written >/var/written && echo "var is writable"
 (echo x >/usr/x) 2>/dev/null || echo "usr is read-only"
 while read -r line; do case $line in SigIgn*) echo "$line";; esac; done </proc/self/status
@@ -54,6 +55,8 @@ function makeDisk(files: ImageFiles): ComposefsDisk {
   const path = join(scratch, "disk");
   mkdirSync(path);
   const made = makeComposefsDisk(path, files);
+  mkdirSync(join(path, "state/bootc"));
+  writeFileSync(join(path, "state/bootc/boot-trial.json"), "{}\n");
   const image = join(scratch, "disk.img");
   execFileSync("truncate", ["--size=64M", image]);
   execFileSync("mkfs.ext4", ["-q", "-b", "4096", "-d", path, image]);
@@ -113,6 +116,7 @@ test("the image's init runs as PID 1 on the new root, and the initramfs is empti
   expect(output).toContain("init pid=1 args=single");
   expect(output).toContain("etc: from the state");
   expect(output).toContain("var: from /var");
+  expect(output).toMatch(new RegExp(`^reached: ${disk.id} \\d+$`, "m"));
   expect(output).toContain("var is writable");
   expect(output).toContain("usr is read-only");
   // What is left is where the physical root is mounted, below the new one.

@@ -85,5 +85,6 @@ test.each([
   // systemd unmounts it while the new root is there.
   expect(steps.get("free")).toEqual({ code: 0, output: "" });
   expect(output("others")).toBe("0");
-  expect(output("left")).toBe("");
+  // What was trusted, for bootc status.
+  expect(output("left")).toBe("composefs");
 });

@@ -1,4 +1,5 @@
-// The units that are installed, and the examples of docs/automatic-updates.md, as systemd reads them:
+// The units that are installed, and the examples of docs/automatic-updates.md, as systemd reads them, and what our
+// generator adds:
 // systemd-analyze of the systemd tools root, on a copy of its root with our files in it.
 
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -77,6 +78,41 @@ describe("systemd-analyze verify", () => {
     const names = own.map(({ path }) => path).join(" ");
     const files = own.includes(example) ? own : [example, ...own];
     expect(analyze(files, `${VERIFY} ${names}`)).toEqual({ output: "", code: 0 });
+  });
+});
+
+describe("units that come after boot-complete.target", () => {
+  const place = (name: string, text: string): Example => ({
+    path: `/etc/systemd/system/${name}`,
+    text: `[Unit]\n${text}\n[Service]\nType=oneshot\nExecStart=/bin/true\n`,
+  });
+  /** As podman's own has it. */
+  const late = place("late.service", "Requires=boot-complete.target\nAfter=boot-complete.target");
+  const later = place("even\\x2dlater.service", "After = network.target late.service");
+  const dropIn = {
+    path: "/etc/systemd/system/plain.service.d/10-late.conf",
+    text: "[Unit]\nAfter=boot-complete.target\n",
+  };
+  const plain = place("plain.service", "Description=plain");
+  const cases: [string, readonly Example[]][] = [
+    ["a unit", [late]],
+    ["a unit that comes after such a unit", [late, later]],
+    ["a unit with a drop-in that says so", [plain, dropIn]],
+  ];
+  const wanted = (files: readonly Example[]) => {
+    const names = files.map(({ path }) => path.split("/").at(-1)!);
+    const services = names.filter((name) => name.endsWith(".service"));
+    const links = services.map((name) => `ln -s '/etc/systemd/system/${name}' $w/`);
+    return ["w=/run/systemd/system/multi-user.target.wants", "mkdir -p $w", ...links].join("; ");
+  };
+  const verify = (files: readonly Example[], generators: boolean) => {
+    const analysis = `systemd-analyze verify --man=no --generators=${generators ? "yes" : "no"} multi-user.target`;
+    return analyze(files, `${wanted(files)}; ${analysis} 2>&1 | grep -i cycle`).output;
+  };
+
+  test.each(cases)("%s: no cycle with the generator, one without", (_, files) => {
+    expect(verify(files, false)).toMatch(/ordering cycle/i);
+    expect(verify(files, true)).toBe("");
   });
 });
 

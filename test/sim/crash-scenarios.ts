@@ -5,13 +5,17 @@ import { join } from "node:path";
 import { appendParameter, makeParameter } from "../../shared/format/kargs/cmdline.ts";
 import { applyDelete } from "../../updater/deploy/delete.ts";
 import { planDelete } from "../../updater/deploy/delete-plan.ts";
+import { type HostSpecification, planEdit } from "../../updater/deploy/edit-plan.ts";
 import { finalizeStaged } from "../../updater/deploy/finalize.ts";
+import { makeHostState } from "../../updater/deploy/host-state.ts";
 import { applyKargs } from "../../updater/deploy/kargs.ts";
 import { planKargs } from "../../updater/deploy/kargs-plan.ts";
 import { applyPin } from "../../updater/deploy/pin.ts";
 import { planPin } from "../../updater/deploy/pin-plan.ts";
 import { applyRollback } from "../../updater/deploy/rollback.ts";
 import { planRollback } from "../../updater/deploy/rollback-plan.ts";
+import { makeImageReference } from "../../updater/image/reference.ts";
+import { makeHost } from "../../updater/spec/make-host.ts";
 import { installScratch } from "../support/scratch-install.ts";
 import { assess, type RunningMachine } from "../support/scratch-machine.ts";
 import { type CrashMachine, cleanUp, update } from "./crash-lab.ts";
@@ -116,6 +120,37 @@ function addArgument(running: RunningMachine): void {
 const pinBooted = (running: RunningMachine) =>
   applyPin(running.system, planPin(running.world(), running.booted.id, true));
 
+/** What `bootc edit` does with an image that is another than the specification's. */
+async function editImage(running: RunningMachine, path: string): Promise<void> {
+  const plan = planEdit(specificationOf(running), {
+    ...specificationOf(running),
+    image: makeImageReference("oci", path),
+  });
+  if (plan.kind === "switch") await update(running, path, { kind: "switch" });
+}
+
+/** The other boot order, unless it is that already. */
+function editOrder(running: RunningMachine): void {
+  const current = specificationOf(running);
+  if (planEdit(current, { ...current, bootOrder: "rollback" }).kind === "rollback") roll(running);
+}
+
+function specificationOf(running: RunningMachine): HostSpecification {
+  const { spec } = makeHost(makeHostState(running.system, running.repo, running.world()));
+  const { image, bootOrder } = spec;
+  return { image: image && makeImageReference(image.transport, image.image), bootOrder };
+}
+
+/** Version 3 failed, and that is written down. */
+async function failed(machine: CrashMachine, images: string): Promise<RunningMachine> {
+  const running = await fallen(machine, images);
+  assess(running, false);
+  return running;
+}
+
+const retry = (running: RunningMachine, images: string) =>
+  update(running, image(images, "3"), { retryFailed: true });
+
 export const SCENARIOS: readonly Scenario[] = [
   {
     name: "stage",
@@ -193,5 +228,35 @@ export const SCENARIOS: readonly Scenario[] = [
     prepare: updated,
     verb: pinBooted,
     finish: async (_machine, running) => pinBooted(running),
+  },
+  {
+    name: "edit: boot order",
+    prepare: updated,
+    verb: editOrder,
+    finish: async (machine, running) => {
+      if (running.world().live[0]?.entry.version === "2") editOrder(running);
+      restart(machine, running);
+    },
+  },
+  {
+    name: "edit: image",
+    prepare: updated,
+    verb: (running, images) => editImage(running, image(images, "3")),
+    finish: async (machine, running, images) => {
+      await editImage(running, image(images, "3"));
+      await updateFully(machine, running, images);
+    },
+  },
+  {
+    name: "retry what failed",
+    prepare: failed,
+    verb: retry,
+    finish: async (machine, running, images) => {
+      await retry(running, images);
+      finalizeStaged(running, running.world());
+      running[Symbol.dispose]();
+      using next = machine.boot(0, false);
+      settle(next);
+    },
   },
 ];

@@ -1,6 +1,7 @@
-// systemd-boot as far as it decides what starts (boot-counting-and-esp.md 1, measured): its own order of
-// entries, its own counting. Shares nothing with the product's idea of either.
+// Boot loaders as far as they decide what starts: systemd-boot (boot-counting-and-esp.md 1, measured) with its own
+// order of entries and its own counting, and GRUB (grub-model.ts). Shares nothing with the product's idea of either.
 
+import { countGrubStart, grubOrder } from "./grub-model.ts";
 import { LIVE, listFiles, type MemoryMachine, readEntryName } from "./memory-machine.ts";
 
 interface LoaderEntry {
@@ -32,7 +33,14 @@ export function loaderMenu(machine: MemoryMachine): readonly LoaderEntry[] {
       done: counter?.done ?? 0,
     };
   });
-  return entries.sort(compare);
+  if (machine.loader === "systemd") return entries.sort(compare);
+  const { ids } = grubOrder(
+    machine,
+    LIVE,
+    entries.map(({ fileName }) => fileName),
+  );
+  // A script may still name what is gone: GRUB goes on to the next.
+  return ids.flatMap((id) => entries.filter((entry) => entry.id === id));
 }
 
 /** Versions and ids here are single words of equal length or letters, for which text order is theirs. */
@@ -71,5 +79,8 @@ export function startMachine(machine: MemoryMachine): Start {
     files.set(`${LIVE}${countName}`, entry.text);
   }
   const booted = loaderTarget(entry) ?? machine.booted;
-  return { machine: { ...machine, files, countName, booted }, entry };
+  const cmdline = readKey(entry.text, "options") ?? "";
+  const running = { booted, started: booted, cmdline, nextRoot: null, countName };
+  const started = { ...machine, files, ...running };
+  return { machine: machine.loader === "grub" ? countGrubStart(started) : started, entry };
 }

@@ -1,10 +1,11 @@
 // What must be true of a machine at any moment, and of verbs wherever they are run.
 
 import { assignSlots } from "../../updater/deploy/slots.ts";
-import { makeImage } from "../support/small-world.ts";
+import { grubOrder, grubTriesLeft } from "./grub-model.ts";
 import { loaderMenu, loaderTarget, startMachine } from "./loader-model.ts";
 import {
-  KERNELS,
+  imageOf,
+  kernelsOf,
   LIVE,
   listFiles,
   type MemoryMachine,
@@ -16,18 +17,18 @@ import { assess, collect, finalize, rollback, runVerb, stage, type Verb } from "
 
 /** At any moment, also between two actions: whatever the loader may choose starts. */
 export function findBootFaults(machine: MemoryMachine): string[] {
-  const faults: string[] = [];
   const menu = loaderMenu(machine);
   if (menu.length === 0) return ["nothing boots: the menu is empty"];
+  const faults = [...findGoneFromScript(machine, menu)];
   const ids = new Set<string>();
   for (const entry of menu) {
     const target = loaderTarget(entry);
     if (target === null) continue;
     const name = `${entry.fileName} (${target[0]})`;
-    const path = /^linux \/EFI\/Linux\/(.*)\/vmlinuz$/m.exec(entry.text)?.[1];
-    const digest = makeImage(target[0]!).bootDigest;
+    const path = /^linux \/(?:EFI\/Linux\/)?(.*)\/vmlinuz$/m.exec(entry.text)?.[1];
+    const digest = imageOf(target[0]!).bootDigest;
     for (const part of ["vmlinuz", "initrd"]) {
-      const isRight = machine.files.get(`${KERNELS}${path}/${part}`) === digest;
+      const isRight = machine.files.get(`${kernelsOf(machine)}${path}/${part}`) === digest;
       if (!isRight) faults.push(`${name} has no ${part}`);
     }
     if (!machine.states.has(target)) faults.push(`${name} has no state`);
@@ -37,11 +38,24 @@ export function findBootFaults(machine: MemoryMachine): string[] {
   return faults;
 }
 
+/** GRUB starts what its script says, whether the entry is there or not. */
+function findGoneFromScript(machine: MemoryMachine, menu: Menu): string[] {
+  if (machine.loader !== "grub") return [];
+  const { ids } = grubOrder(machine, LIVE, []);
+  const gone = ids.filter((id) => !menu.some((entry) => entry.id === id));
+  return gone.map((id) => `the script starts "${id}", which has no entry`);
+}
+
 /** Of a machine on which no verb is at work. */
 export function findRestFaults(machine: MemoryMachine): string[] {
   const world = observe(machine);
   const faults = findBootFaults(machine);
   const menu = loaderMenu(machine);
+  const ofScript = findScriptFaults(machine);
+  if (isLastTry(machine) || ofScript === null) {
+    return [...faults, ...findLost(machine, world.stagedFile?.id ?? null)];
+  }
+  faults.push(...ofScript);
   const ours = world.live.map(({ fileName }) => fileName);
   const theirs = menu.filter((entry) => !isTwin(entry, menu)).map(({ fileName }) => fileName);
   if (ours.join() !== theirs.join()) faults.push(`order: ${ours} here, ${theirs} in the loader`);
@@ -60,6 +74,27 @@ export function findRestFaults(machine: MemoryMachine): string[] {
   const next = behind.find((id) => id !== world.stagedFile?.id) ?? undefined;
   if (slots.rollback?.deploymentId !== next) faults.push("status names another rollback");
   return faults;
+}
+
+/**
+ * Whether GRUB has the entries themselves or the script beside them makes no difference. Null: it does, because a
+ * deletion was interrupted after it left the script, and the next change of the menu ends that.
+ */
+function findScriptFaults(machine: MemoryMachine): string[] | null {
+  if (machine.loader !== "grub") return [];
+  const names = (listFiles(machine, LIVE) ?? []).map(([name]) => name);
+  const { missing } = grubOrder(
+    machine,
+    LIVE,
+    names.filter((name) => name.endsWith(".conf")),
+  );
+  if (missing === null) return ["the script is not the entries"];
+  return missing > 0 ? null : [];
+}
+
+/** GRUB would pass over what runs in the next start, and nothing but the end of this one decides. */
+function isLastTry(machine: MemoryMachine): boolean {
+  return machine.loader === "grub" && grubTriesLeft(machine) === 0;
 }
 
 type Menu = ReturnType<typeof loaderMenu>;
@@ -92,6 +127,8 @@ function findLost(machine: MemoryMachine, stagedId: string | null): string[] {
 export function findGhost(before: MemoryMachine, after: MemoryMachine): string[] {
   const { countName, booted } = before;
   if (countName === null || after.countName !== countName) return [];
+  // Nobody blesses what a soft reboot left behind.
+  if (booted !== before.started) return [];
   if (!before.files.has(`${LIVE}${countName}`)) return [];
   const { id } = readEntryName(countName);
   // Blessed already, but for the old name.
@@ -121,7 +158,10 @@ export function findLawFaults(machine: MemoryMachine): string[] {
       "rollback",
       rollback,
       machine,
-      (before, _once, again) => orderOf(before) === orderOf(again),
+      (before, _once, again) =>
+        isLastTry(before) ||
+        findScriptFaults(before) === null ||
+        orderOf(before) === orderOf(again),
     ),
     ...twice(
       "cleanup",
@@ -166,8 +206,8 @@ function findStuck(machine: MemoryMachine): string[] {
     current = run.machines.at(-1) ?? current;
     return run.refusal;
   };
-  const image = makeImage("d");
-  const refusal = go(stage("d", false)) ?? go(finalize);
+  const image = imageOf("d");
+  const refusal = go(stage("d")) ?? go(finalize);
   if (refusal !== null) return [`stuck: ${refusal}`];
   current = startMachine(current).machine;
   const last = go(assess(true));
@@ -185,15 +225,20 @@ export function findRisen(before: MemoryMachine, after: MemoryMachine): string[]
   const countersOf = (machine: MemoryMachine) =>
     new Map(
       // Without a counter comes last, and counts.
-      (listFiles(machine, LIVE) ?? []).map(([name, text]) => {
-        const { counter } = readEntryName(name);
-        return [/composefs=\??([0-9a-f]+)/.exec(text)?.[1] ?? name, counter] as const;
-      }),
+      (listFiles(machine, LIVE) ?? [])
+        .filter(([name]) => name.endsWith(".conf"))
+        .map(([name, text]) => {
+          const { counter } = readEntryName(name);
+          return [/composefs=\??([0-9a-f]+)/.exec(text)?.[1] ?? name, counter] as const;
+        }),
     );
   const old = countersOf(before);
+  const { stagedFile } = observe(before);
   return [...countersOf(after)].flatMap(([id, counter]) => {
     if (!old.has(id) || counter === null) return [];
     const was = old.get(id) ?? null;
+    // Staged once more after it failed.
+    if (was?.left === 0 && stagedFile?.id === id) return [];
     const rose = was === null || counter.left > was.left || counter.done < was.done;
     return rose
       ? [`the counter of ${id[0]} rose from ${JSON.stringify(was)} to ${JSON.stringify(counter)}`]

@@ -2,28 +2,59 @@
 // it one by one, so that it can be interrupted between any two. Nothing here is ever changed in place.
 
 import type { Step, Transaction } from "../../shared/txn/plan.ts";
+import type { BootAssessment } from "../../updater/boot/assessment.ts";
 import { type BootEntry, parseBootEntry, sortEntries } from "../../updater/boot/boot-entry.ts";
-import { borrowBootDirectory } from "../../updater/boot/boot-layout.ts";
+import {
+  type BootDirectory,
+  type BootLayout,
+  borrowBootDirectory,
+} from "../../updater/boot/boot-layout.ts";
 import { separateTwins } from "../../updater/boot/entry-directory.ts";
 import type { System } from "../../updater/boot/system.ts";
 import { parseFailures } from "../../updater/deploy/boot-failure.ts";
 import type { BootRecords } from "../../updater/deploy/boot-record.ts";
 import { formatOrigin, parseOrigin } from "../../updater/deploy/origin.ts";
+import { assignSlots } from "../../updater/deploy/slots.ts";
+import type { NewImage } from "../../updater/deploy/stage-plan.ts";
 import { parseStagedFile } from "../../updater/deploy/staged-file.ts";
 import type { World } from "../../updater/deploy/world.ts";
+import { parseOriginReference } from "../../updater/image/reference.ts";
 import { installWorld, makeImage, SYSTEMD_LAYOUT, UNASSESSED } from "../support/small-world.ts";
+import { GRUB_LAYOUT, installGrub, markGivenUp, readGrubCount } from "./grub-model.ts";
 
 export const ESP = "/esp";
 export const LIVE = `${ESP}/loader/entries/`;
 export const STAGED = `${ESP}/loader/entries.staged/`;
-export const KERNELS = `${ESP}/EFI/Linux/`;
 const STAGED_FILE = "/run/composefs/staged-deployment";
 const FAILURES_FILE = "/sysroot/state/bootc/boot-failures.json";
 
 export const SYSTEM = { physicalRoot: "/sysroot", runDirectory: "/run", root: "/" } as System;
-export const BOOT = borrowBootDirectory(ESP, { ...SYSTEMD_LAYOUT, ukiPath: ESP });
+
+export type Loader = "systemd" | "grub";
+const LAYOUTS: Readonly<Record<Loader, BootLayout>> = {
+  systemd: { ...SYSTEMD_LAYOUT, ukiPath: ESP },
+  grub: GRUB_LAYOUT,
+};
+
+export function bootOf({ loader }: Pick<MemoryMachine, "loader">): BootDirectory {
+  return borrowBootDirectory(ESP, LAYOUTS[loader]);
+}
+
+/** Where the kernel directories are; ends with "/". */
+export function kernelsOf({ loader }: Pick<MemoryMachine, "loader">): string {
+  return loader === "grub" ? `${ESP}/` : `${ESP}/EFI/Linux/`;
+}
+
+/** Image "e" has the kernel of "a", as a soft reboot needs it. Each is at a place of its own. */
+export function imageOf(digit: string): NewImage {
+  return makeImage(digit, {
+    bootDigest: (digit === "e" ? "a" : digit).repeat(64),
+    originReference: `ostree-unverified-image:oci:/images/${digit}`,
+  });
+}
 
 export interface MemoryMachine {
+  readonly loader: Loader;
   /** Directories end with "/" and have no text. */
   readonly files: ReadonlyMap<string, string>;
   /** Deployments with a complete state directory. */
@@ -32,22 +63,33 @@ export interface MemoryMachine {
   /** Boot images in the repository. */
   readonly images: ReadonlySet<string>;
   readonly booted: string;
-  /** Name of the entry's file when the loader counted this start. */
+  /** The deployment the kernel was started for; after a soft reboot another one runs. */
+  readonly started: string;
+  /** What the kernel was told. */
+  readonly cmdline: string;
+  /** What is mounted on /run/nextroot. */
+  readonly nextRoot: string | null;
+  /** Name of the entry's file when systemd-boot counted this start. */
   readonly countName: string | null;
 }
 
 /** Deployment "a" as installed, and running. */
-export function installMachine(): MemoryMachine {
-  const image = makeImage("a");
-  const world = installWorld(image);
+export function installMachine(loader: Loader): MemoryMachine {
+  const image = imageOf("a");
+  const world = installWorld(image, LAYOUTS[loader]);
   const files = new Map<string, string>();
-  const kernel = `${KERNELS}${world.kernels[0]}/`;
-  for (const path of [`${ESP}/loader/`, LIVE, `${ESP}/EFI/`, KERNELS, kernel]) files.set(path, "");
+  const kernels = kernelsOf({ loader });
+  const kernel = `${kernels}${world.kernels[0]}/`;
+  const directories = loader === "grub" ? [] : [`${ESP}/EFI/`, kernels];
+  for (const path of [`${ESP}/loader/`, LIVE, ...directories, kernel]) files.set(path, "");
   for (const part of ["vmlinuz", "initrd"]) files.set(`${kernel}${part}`, image.bootDigest);
   for (const { fileName, text } of world.live) files.set(`${LIVE}${fileName}`, text);
+  if (loader === "grub") installGrub(files, LIVE);
   const id = image.id;
   const own = new Set([id]);
-  return { files, states: own, pins: new Set(), images: own, booted: id, countName: null };
+  const running = { booted: id, started: id, cmdline: world.live[0]!.entry.options };
+  const rest = { nextRoot: null, countName: null, pins: new Set<string>() };
+  return { loader, files, states: own, images: own, ...running, ...rest };
 }
 
 const parsed = new Map<string, BootEntry>();
@@ -73,12 +115,13 @@ export function listFiles(machine: MemoryMachine, directory: string): [string, s
   return found.sort();
 }
 
-function listEntries(machine: MemoryMachine, directory: string): BootEntry[] | null {
+function listEntries(machine: MemoryMachine, directory: string): readonly BootEntry[] | null {
   const files = listFiles(machine, directory);
   if (files === null) return null;
   const entries = files.filter(([name]) => name.endsWith(".conf"));
   const { single } = separateTwins(entries.map(([name, text]) => readEntry(name, text)));
-  return sortEntries(single, "systemd");
+  const sorted = sortEntries(single, machine.loader);
+  return machine.loader === "grub" && directory === LIVE ? markGivenUp(machine, sorted) : sorted;
 }
 
 function listTwins(machine: MemoryMachine): string[] {
@@ -88,9 +131,10 @@ function listTwins(machine: MemoryMachine): string[] {
 }
 
 export function listKernels(machine: MemoryMachine): string[] {
-  const names = [...machine.files.keys()].filter((path) => path.startsWith(KERNELS));
-  const directories = names.filter((path) => path.endsWith("/") && path !== KERNELS);
-  return directories.map((path) => path.slice(KERNELS.length, -1)).sort();
+  const parent = kernelsOf(machine);
+  const names = [...machine.files.keys()].filter((path) => path.startsWith(`${parent}bootc_`));
+  const directories = names.filter((path) => path.endsWith("/"));
+  return directories.map((path) => path.slice(parent.length, -1)).sort();
 }
 
 /** As `observeWorld` would tell it. */
@@ -98,12 +142,9 @@ export function observe(machine: MemoryMachine): World {
   const staged = machine.files.get(STAGED_FILE);
   const failures = machine.files.get(FAILURES_FILE);
   return {
-    ...installWorld(makeImage("a")),
+    ...installWorld(imageOf("a"), LAYOUTS[machine.loader]),
     booted: { id: machine.booted, verityOptional: false },
-    assessment:
-      machine.countName === null
-        ? { ...UNASSESSED, startedId: machine.booted }
-        : { startedId: machine.booted, count: countOf(machine.countName) },
+    assessment: assess(machine),
     failures: failures === undefined ? [] : parseFailures(failures, FAILURES_FILE).failures,
     live: listEntries(machine, LIVE) ?? [],
     staged: listEntries(machine, STAGED),
@@ -120,12 +161,19 @@ export function observe(machine: MemoryMachine): World {
   };
 }
 
+function assess(machine: MemoryMachine): BootAssessment {
+  const { countName, loader, started } = machine;
+  const given = { ...UNASSESSED, startedId: started };
+  if (loader === "grub") return { ...given, count: readGrubCount(machine) };
+  return countName === null ? given : { ...given, count: countOf(countName) };
+}
+
 const origins = new Map<string, ReturnType<typeof parseOrigin>>();
 
 function originOf(id: string): ReturnType<typeof parseOrigin> {
   let origin = origins.get(id);
   if (origin === undefined) {
-    const { manifestDigest, originReference, bootDigest } = makeImage(id[0]!);
+    const { manifestDigest, originReference, bootDigest } = imageOf(id[0]!);
     const fields = { imageReference: originReference, bootType: "bls", bootDigest } as const;
     origin = parseOrigin(formatOrigin({ ...fields, manifestDigest }), "origin");
     origins.set(id, origin);
@@ -144,6 +192,18 @@ export function readEntryName(name: string) {
   const left = match[2] === undefined ? null : Number(match[2]);
   const counter = left === null ? null : { left, done: Number(match[3] ?? 0) };
   return { id: match[1]!, counter };
+}
+
+/** What `bootc edit` shows of this machine. */
+export function specificationOf(machine: MemoryMachine) {
+  const world = observe(machine);
+  const { staged, rollbackQueued } = assignSlots(world);
+  const id = staged?.deploymentId ?? machine.booted;
+  const { imageReference } = originOf(id);
+  return {
+    image: parseOriginReference(imageReference!),
+    bootOrder: rollbackQueued ? ("rollback" as const) : ("default" as const),
+  };
 }
 
 export const NO_RECORDS = {
@@ -214,7 +274,8 @@ function exchange(machine: MemoryMachine, a: string, b: string): MemoryMachine {
 export function machineKey(machine: MemoryMachine): string {
   const short = (ids: ReadonlySet<string>) => [...ids].map((id) => id[0]).sort();
   const files = [...machine.files].sort();
-  const { booted, countName, states, pins, images } = machine;
-  const text = [files, short(states), short(pins), short(images), booted[0], countName];
+  const { booted, started, nextRoot, cmdline, countName, states, pins, images } = machine;
+  const running = [booted[0], started[0], nextRoot?.[0] ?? null, cmdline, countName];
+  const text = [files, short(states), short(pins), short(images), running];
   return JSON.stringify(text).replaceAll(/([0-9a-f])\1{60,}/g, "$1");
 }

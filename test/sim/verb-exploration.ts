@@ -9,7 +9,21 @@ import {
   findRestFaults,
   findRisen,
 } from "./machine-invariants.ts";
-import { installMachine, type MemoryMachine, machineKey } from "./memory-machine.ts";
+import {
+  installMachine,
+  type Loader,
+  type MemoryMachine,
+  machineKey,
+  specificationOf,
+} from "./memory-machine.ts";
+import {
+  editImage,
+  editOrder,
+  enterNextRoot,
+  noteEnd,
+  prepare,
+  softShutdown,
+} from "./soft-reboot-model.ts";
 import {
   assess,
   collect,
@@ -24,6 +38,7 @@ import {
 } from "./verb-model.ts";
 
 export interface ExplorationOptions {
+  readonly loader: Loader;
   readonly images: readonly string[];
   readonly verbs: number;
   readonly crashes: number;
@@ -55,7 +70,7 @@ export function exploreVerbs(options: ExplorationOptions): Exploration {
   /** Most crashes still allowed with which each machine was reached. */
   const seen = new Map<string, number>();
   let [runs, crashes] = [0, 0];
-  let places: Place[] = [{ machine: installMachine(), crashes: 0, path: [] }];
+  let places: Place[] = [{ machine: installMachine(options.loader), crashes: 0, path: [] }];
   const report = (path: readonly string[], found: readonly string[]) => {
     for (const fault of found)
       if (faults.length < FAULT_LIMIT) faults.push(`${path.join(", ")}: ${fault}`);
@@ -76,7 +91,7 @@ export function exploreVerbs(options: ExplorationOptions): Exploration {
   for (let depth = 0; depth < options.verbs; depth++) {
     places = next.splice(0);
     for (const place of places) {
-      for (const { name, verb, ends, mayRaise } of verbs) {
+      for (const { name, verb, finish, check, ends, mayRaise } of verbs) {
         const path = [...place.path, name];
         const run = runVerb(verb, place.machine);
         runs += 1;
@@ -84,7 +99,8 @@ export function exploreVerbs(options: ExplorationOptions): Exploration {
           const text = run.refusal.replaceAll(/[0-9a-f]{12,}/g, "…");
           refusals.set(text, (refusals.get(text) ?? 0) + 1);
         }
-        const end = run.machines.at(-1) ?? place.machine;
+        const end = finish(run.machines.at(-1) ?? place.machine);
+        report(path, check(place.machine, end, run.refusal));
         if (!name.startsWith("reboot")) report(path, findGhost(place.machine, end));
         if (!mayRaise) report(path, findRisen(place.machine, end));
         for (const machine of ends(end)) enter({ machine, crashes: place.crashes, path });
@@ -107,40 +123,73 @@ export function exploreVerbs(options: ExplorationOptions): Exploration {
 interface NamedVerb {
   readonly name: string;
   readonly verb: Verb;
+  /** The last thing it does, beside what boots. */
+  readonly finish: (machine: MemoryMachine) => MemoryMachine;
+  /** What is wrong with its end. */
+  readonly check: (
+    before: MemoryMachine,
+    after: MemoryMachine,
+    refusal: string | null,
+  ) => readonly string[];
   /** The machines that may run afterwards. */
   readonly ends: (machine: MemoryMachine) => readonly MemoryMachine[];
   readonly mayRaise: boolean;
 }
 
-const same = (machine: MemoryMachine) => [machine];
+const same = (machine: MemoryMachine) => machine;
 const GIVE_UP = 8;
 
+function makeVerb(name: string, verb: Verb, changes: Partial<NamedVerb> = {}): NamedVerb {
+  const ends = (machine: MemoryMachine) => [machine];
+  return { name, verb, finish: same, check: () => [], ends, mayRaise: false, ...changes };
+}
+
 function makeVerbs(images: readonly string[]): readonly NamedVerb[] {
-  const plain = (name: string, verb: Verb, mayRaise = false): NamedVerb => ({
-    name,
-    verb,
-    ends: same,
-    mayRaise,
-  });
+  const plain = (name: string, verb: Verb, changes: Partial<NamedVerb> = {}) =>
+    makeVerb(name, verb, { finish: noteEnd, ...changes });
+  const last = images.at(-1)!;
   return [
-    ...images.map((image) => plain(`stage ${image}`, stage(image, false))),
-    plain(`download ${images.at(-1)}`, stage(images.at(-1)!, true)),
+    ...images.map((image) => plain(`stage ${image}`, stage(image))),
+    plain(`download ${last}`, stage(last, { locked: true })),
+    plain(`retry ${last}`, stage(last, { retryFailed: true }), { mayRaise: true }),
+    plain(`edit: image ${last}`, editImage(last), {
+      check: (_, after, refusal) =>
+        refusal !== null || specificationOf(after).image.image.endsWith(`/${last}`)
+          ? []
+          : ["the specification does not name the image that was asked for"],
+    }),
+    plain("edit: boot order", editOrder, {
+      check: (before, after, refusal) =>
+        refusal !== null || specificationOf(before).bootOrder !== specificationOf(after).bootOrder
+          ? []
+          : ["the boot order is as it was"],
+    }),
     plain("rollback", rollback),
-    plain("bless", assess(true)),
-    plain("cleanup", collect),
-    plain("kargs", kargs, true),
-    plain("pin", pin),
+    makeVerb("bless", assess(true)),
+    makeVerb("cleanup", collect),
+    plain("kargs", kargs, { mayRaise: true }),
+    makeVerb("pin", pin),
     plain("delete", remove),
-    { name: "reboot", verb: finalize, ends: (machine) => [boot(machine)], mayRaise: false },
-    { name: "reboot, one start fails", verb: finalize, ends: failOnce, mayRaise: false },
-    { name: "reboot, it never starts", verb: finalize, ends: failAlways, mayRaise: false },
+    makeVerb("prepare a soft reboot", prepare),
+    makeVerb("reboot softly", softShutdown, { ends: bootSoftly }),
+    makeVerb("reboot", finalize, { ends: (machine) => [boot(machine)] }),
+    makeVerb("reboot, one start fails", finalize, { ends: failOnce }),
+    makeVerb("reboot, it never starts", finalize, { ends: failAlways }),
   ];
 }
 
 /** A start that gets as far as looking at what happened before. */
 function boot(machine: MemoryMachine): MemoryMachine {
-  const { machine: started } = startMachine(machine);
-  return runVerb(assess(false), started).machines.at(-1) ?? started;
+  return review(startMachine(machine).machine);
+}
+
+function review(machine: MemoryMachine): MemoryMachine {
+  return runVerb(assess(false), machine).machines.at(-1) ?? machine;
+}
+
+function bootSoftly(machine: MemoryMachine): readonly MemoryMachine[] {
+  const next = enterNextRoot(machine);
+  return [next === null ? boot(machine) : review(next)];
 }
 
 function failOnce(machine: MemoryMachine): readonly MemoryMachine[] {
@@ -150,13 +199,11 @@ function failOnce(machine: MemoryMachine): readonly MemoryMachine[] {
 /** The first choice never starts; what has proved itself does. */
 function failAlways(machine: MemoryMachine): readonly MemoryMachine[] {
   let current = startMachine(machine);
-  if (current.entry.left === null) return [];
+  if (current.entry.left === null && machine.loader === "systemd") return [];
   const bad = current.machine.booted;
   for (let n = 0; n < GIVE_UP; n++) {
     current = startMachine(current.machine);
-    if (current.machine.booted !== bad) {
-      return [runVerb(assess(false), current.machine).machines.at(-1) ?? current.machine];
-    }
+    if (current.machine.booted !== bad) return [review(current.machine)];
   }
   return [];
 }

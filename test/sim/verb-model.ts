@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { StateError } from "../../shared/error.ts";
 import { appendParameter, makeParameter } from "../../shared/format/kargs/cmdline.ts";
 import type { Step } from "../../shared/txn/plan.ts";
+import { extraMenuFiles } from "../../updater/boot/boot-menu.ts";
 import { planAssessment } from "../../updater/deploy/assess-plan.ts";
 import { findFailure, writeFailuresSteps } from "../../updater/deploy/boot-failure.ts";
 import { planCleanup } from "../../updater/deploy/cleanup-plan.ts";
@@ -24,13 +25,16 @@ import { assignSlots } from "../../updater/deploy/slots.ts";
 import { planStage } from "../../updater/deploy/stage-plan.ts";
 import { formatStagedFile } from "../../updater/deploy/staged-file.ts";
 import { stagedFilePath } from "../../updater/deploy/state-directory.ts";
-import { makeImage, stageRequest } from "../support/small-world.ts";
+import { isGivenUp } from "../../updater/deploy/trial.ts";
+import { stageRequest } from "../support/small-world.ts";
+import { endTrial, startTrial } from "./grub-model.ts";
 import {
   type Action,
   applyStep,
-  BOOT,
+  bootOf,
   ESP,
-  KERNELS,
+  imageOf,
+  kernelsOf,
   LIVE,
   listKernels,
   type MemoryMachine,
@@ -49,15 +53,28 @@ export type Verb = (machine: MemoryMachine) => Generator<Action, void, MemoryMac
 const steps = (list: readonly Step[]): Action[] =>
   list.map((step) => (machine) => applyStep(machine, step));
 
+export interface StageOptions {
+  readonly locked?: boolean;
+  readonly retryFailed?: boolean;
+  readonly isSwitch?: boolean;
+}
+
 /** `upgrade`, `switch`: as updater/deploy/update.ts goes about it. */
-export function stage(digit: string, locked: boolean): Verb {
+export function stage(digit: string, options: StageOptions = {}): Verb {
+  const { locked = false, retryFailed = false, isSwitch = false } = options;
   return function* (machine) {
     const world = observe(machine);
-    const image = makeImage(digit);
+    const image = imageOf(digit);
     const { id } = image;
-    if (findFailure(world.failures, { id, manifestDigest: image.manifestDigest }) !== null) return;
-    if (world.booted?.id === id) return;
-    if (world.stagedFile?.id === id) {
+    const failure = findFailure(world.failures, { id, manifestDigest: image.manifestDigest });
+    if (failure !== null && !retryFailed) {
+      if (isSwitch) throw new StateError("conflict", "It did not start when it was tried");
+      return;
+    }
+    const own = world.live.filter(({ deploymentId }) => deploymentId === id);
+    const isLive = own.some((entry) => !(retryFailed && isGivenUp(entry)));
+    if (!isSwitch && world.booted?.id === id) return;
+    if (!isSwitch && world.stagedFile?.id === id) {
       const text = formatStagedFile({ id, locked });
       const path = stagedFilePath(SYSTEM);
       const bytes = Buffer.from(text);
@@ -67,20 +84,21 @@ export function stage(digit: string, locked: boolean): Verb {
       return;
     }
     yield (before) => ({ ...before, images: new Set([...before.images, id]) });
+    if (!isSwitch && failure === null && isLive) return;
     const kernels = listKernels(machine).map((name) => ({
       name,
       bootDigest: digestOf(machine, name),
     }));
-    const plan = planStage(world, stageRequest(image, { kernels, locked }));
+    const plan = planStage(world, stageRequest(image, { kernels, locked, retryFailed }));
     yield (before) => ({ ...before, states: new Set([...before.states, id]) });
-    const directory = `${KERNELS}${plan.kernel.directory}`;
-    const part = (name: string): Step => ({
-      kind: "copy",
-      from: image.bootDigest,
-      to: `${directory}/${name}`,
-      mode: 0o644,
-    });
-    if (plan.kernel.write) {
+    if (plan.kernel.kind === "bls" && plan.kernel.write) {
+      const directory = `${kernelsOf(machine)}${plan.kernel.directory}`;
+      const part = (name: string): Step => ({
+        kind: "copy",
+        from: image.bootDigest,
+        to: `${directory}/${name}`,
+        mode: 0o644,
+      });
       yield* steps([
         { kind: "mkdir", path: directory, mode: 0o755 },
         part("vmlinuz"),
@@ -90,16 +108,18 @@ export function stage(digit: string, locked: boolean): Verb {
     const path = stagedFilePath(SYSTEM);
     yield* steps([
       { kind: "remove", path },
-      ...writeEntriesSteps(BOOT, plan.entries),
+      ...writeEntriesSteps(bootOf(machine), plan.entries),
       { kind: "write", path, bytes: Buffer.from(plan.stagedFile), mode: 0o644 },
     ]);
+    if (plan.failures !== null)
+      yield* steps(writeFailuresSteps(SYSTEM.physicalRoot, plan.failures));
     yield* collect(yield (same) => same);
   };
 }
 
 function digestOf(machine: MemoryMachine, name: string): string | null {
   const [vmlinuz, initrd] = ["vmlinuz", "initrd"].map((part) =>
-    machine.files.get(`${KERNELS}${name}/${part}`),
+    machine.files.get(`${kernelsOf(machine)}${name}/${part}`),
   );
   return vmlinuz !== undefined && vmlinuz === initrd ? vmlinuz : null;
 }
@@ -110,7 +130,7 @@ export const collect: Verb = function* (machine) {
   if (plan.stagedFile) yield* steps([{ kind: "remove", path: stagedFilePath(SYSTEM) }]);
   if (plan.stagedEntries) yield* steps([{ kind: "remove", path: STAGED.slice(0, -1) }]);
   yield* removeStrays(plan.strays);
-  yield* removeKernels(plan.kernels);
+  yield* removeKernels(machine, plan.kernels);
   for (const id of plan.states) {
     yield (before) => ({ ...before, states: new Set([...before.states].filter((x) => x !== id)) });
   }
@@ -125,9 +145,12 @@ function removeStrays(names: readonly string[]): Action[] {
   return steps(names.map((name) => ({ kind: "remove", path: join(ESP, name) })));
 }
 
-function* removeKernels(names: readonly string[]): Generator<Action, void, MemoryMachine> {
+function* removeKernels(
+  machine: MemoryMachine,
+  names: readonly string[],
+): Generator<Action, void, MemoryMachine> {
   for (const name of names) {
-    const directory = `${KERNELS}${name}`;
+    const directory = `${kernelsOf(machine)}${name}`;
     yield* steps(
       [`${directory}/vmlinuz`, `${directory}/initrd`, directory].map((path) => ({
         kind: "remove",
@@ -144,19 +167,27 @@ export const finalize: Verb = function* (machine) {
   if (plan.kind === "nothing") return;
   if (plan.kind === "merge-and-exchange") {
     const present = (world.staged ?? []).map(({ fileName }) => fileName);
-    yield* transactionActions(exchangeStaged(SYSTEM, BOOT, plan.entries, present));
+    yield* startMenuTrial(machine, plan.entries);
+    yield* transactionActions(exchangeStaged(SYSTEM, bootOf(machine), plan.entries, present));
   } else {
-    yield* transactionActions(dropStaged(SYSTEM, BOOT));
+    yield* transactionActions(dropStaged(SYSTEM, bootOf(machine)));
   }
   const after = observe(yield (same) => same);
   const garbage = planCleanup(after, { tags: [], kernelsOnly: true });
   yield* removeStrays(garbage.strays);
-  yield* removeKernels(garbage.kernels);
+  yield* removeKernels(machine, garbage.kernels);
 };
+
+/** As entry-exchange.ts: where GRUB counts, before the menu goes live. */
+function startMenuTrial({ loader }: MemoryMachine, entries: readonly EntryFile[]): Action[] {
+  if (loader !== "grub") return [];
+  const fallback = entries[1]?.fileName.replace(/\.conf$/, "") ?? null;
+  return [(machine) => startTrial(machine, fallback)];
+}
 
 export const rollback: Verb = function* (machine) {
   const plan = planRollback(observe(machine));
-  yield* transactionActions(replaceEntries(SYSTEM, BOOT, plan.entries));
+  yield* transactionActions(replaceEntries(SYSTEM, bootOf(machine), plan.entries));
 };
 
 /** The start is looked at: what failed before is written down, and with `good` this one is blessed. */
@@ -170,8 +201,14 @@ export function assess(good: boolean): Verb {
         { kind: "remove", path: join(LIVE, from) },
       ]);
     }
-    if (plan.failures !== null)
-      yield* steps(writeFailuresSteps(SYSTEM.physicalRoot, plan.failures));
+    const noted =
+      plan.failures === null ? [] : steps(writeFailuresSteps(SYSTEM.physicalRoot, plan.failures));
+    if (plan.grubMenu !== null) {
+      yield* noted;
+      yield* transactionActions(replaceEntries(SYSTEM, bootOf(machine), plan.grubMenu));
+    }
+    if (plan.grubMenu !== null || plan.blessGrub) yield endTrial;
+    yield* noted;
   };
 }
 
@@ -190,16 +227,20 @@ export const kargs: Verb = function* (machine) {
     yield* steps([writeEntry(STAGED, change.entry)]);
     return;
   }
-  yield* transactionActions(replaceEntries(SYSTEM, BOOT, change.entries));
+  if (change.isCounted) yield* startMenuTrial(machine, change.entries);
+  yield* transactionActions(replaceEntries(SYSTEM, bootOf(machine), change.entries));
   if (change.restage === null || world.stagedFile === null) return;
   const bytes = Buffer.from(formatStagedFile(world.stagedFile));
   yield* steps([
-    ...writeEntriesSteps(BOOT, change.restage),
+    ...writeEntriesSteps(bootOf(machine), change.restage),
     { kind: "write", path: stagedFilePath(SYSTEM), bytes, mode: 0o644 },
   ]);
 };
 
-function writeEntry(directory: string, { fileName, text }: EntryFile): Step {
+function writeEntry(
+  directory: string,
+  { fileName, text }: Pick<EntryFile, "fileName" | "text">,
+): Step {
   return { kind: "write", path: join(directory, fileName), bytes: Buffer.from(text), mode: 0o644 };
 }
 
@@ -221,12 +262,18 @@ export const remove: Verb = function* (machine) {
   const id = (slots.staged ?? slots.rollback ?? slots.others[0])?.deploymentId;
   if (id === undefined || id === null) return;
   const plan = planDelete(world, id);
-  if (plan.dropsStaged) yield* transactionActions(dropStaged(SYSTEM, BOOT));
+  if (plan.dropsStaged) yield* transactionActions(dropStaged(SYSTEM, bootOf(machine)));
   for (const which of ["staged", "live"] as const) {
     const [kept, before] = [plan[which], world[which] ?? []];
     if (kept === null) continue;
     const directory = which === "staged" ? STAGED : LIVE;
     yield* removeStrays(world.strays);
+    const extra = extraMenuFiles(bootOf(machine).layout, kept);
+    yield* extra.map(
+      (file): Action =>
+        (now) =>
+          applyStep(now, writeEntry(directory, file)),
+    );
     const gone = before.filter((entry) => !kept.includes(entry)).reverse();
     yield* steps(gone.map(({ fileName }) => ({ kind: "remove", path: join(directory, fileName) })));
   }

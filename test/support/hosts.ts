@@ -2,6 +2,8 @@
 
 import type { BootFailure } from "../../updater/deploy/boot-failure.ts";
 import type { Deployment, HostState } from "../../updater/deploy/host-state.ts";
+import type { MachineTrust } from "../../updater/deploy/host-trust.ts";
+import type { DeploymentTrust } from "../../updater/trust/deployment-trust.ts";
 
 export function makeDeployment(overrides: Partial<Deployment> = {}): Deployment {
   return {
@@ -20,6 +22,7 @@ export function makeDeployment(overrides: Partial<Deployment> = {}): Deployment 
     pinned: false,
     cachedUpdate: null,
     policy: null,
+    trust: null,
     entryFile: "bootc_debian-13-1.conf",
     ...overrides,
   };
@@ -35,6 +38,7 @@ export function makeHostState(overrides: Partial<HostState> = {}): HostState {
     usrOverlay: null,
     readOnly: false,
     failures: [],
+    trust: null,
     problems: [],
     ...overrides,
   };
@@ -50,6 +54,29 @@ export function makeFailure(overrides: Partial<BootFailure> = {}): BootFailure {
     detail: "web.service failed",
     attempts: 3,
     retrying: false,
+    ...overrides,
+  };
+}
+
+export function makeTrust(overrides: Partial<DeploymentTrust> = {}): DeploymentTrust {
+  return {
+    mode: "signed",
+    sealed: false,
+    key: { name: "vendor.pub", fingerprint: "0123456789abcdef".repeat(4) },
+    version: 42,
+    expires: "2027-01-01T00:00:00Z",
+    verity: "enforced",
+    refusal: null,
+    ...overrides,
+  };
+}
+
+export function makeMachineTrust(overrides: Partial<MachineTrust> = {}): MachineTrust {
+  return {
+    secureBoot: "disabled",
+    tpm: true,
+    floor: { version: 41, source: "tpm" },
+    next: { mode: "sealed", needs: ["Do this", "Do that"] },
     ...overrides,
   };
 }

@@ -14,6 +14,8 @@ export interface ScratchImage {
   /** Files below /etc. */
   readonly etc?: Readonly<Record<string, string>>;
   readonly members?: readonly TarMember[];
+  /** Of the manifest, beside its version. */
+  readonly annotations?: Readonly<Record<string, string>>;
 }
 
 const directory = (name: string, mode = 0o755): TarMember => ({ name, type: "5", mode });
@@ -77,7 +79,7 @@ export function writeScratchImage(path: string, image: ScratchImage): string {
       mediaType: `${media}.manifest.v1+json`,
       config,
       layers: [layerDescriptor],
-      annotations: { "org.opencontainers.image.version": image.version },
+      annotations: { "org.opencontainers.image.version": image.version, ...image.annotations },
     },
     `${media}.manifest.v1+json`,
   );

@@ -18,7 +18,8 @@ import { MNT } from "../../shared/sys/constants.ts";
 import { mount, umount2 } from "../../shared/sys/mount.ts";
 import type { BootEntry } from "../../updater/boot/boot-entry.ts";
 import { borrowBootDirectory, makeEspLayout } from "../../updater/boot/boot-layout.ts";
-import { LIVE_ENTRIES, readEntryDirectory } from "../../updater/boot/entry-directory.ts";
+import { readMenu } from "../../updater/boot/boot-menu.ts";
+import { LIVE_ENTRIES } from "../../updater/boot/entry-directory.ts";
 import { parseMountTable } from "../../updater/boot/mount-table.ts";
 import type { System } from "../../updater/boot/system.ts";
 import { applyAssessment } from "../../updater/deploy/assess.ts";
@@ -86,12 +87,17 @@ export class ScratchMachine implements Disposable {
   boot(position = 0, good = true): RunningMachine {
     rmSync(this.run, { recursive: true });
     mkdirSync(this.run);
-    const { entries } = readEntryDirectory(join(this.esp, LIVE_ENTRIES))!;
+    const { entries } = this.#menu();
     const chosen = entries[position]!;
     this.#countDown(chosen);
     const running = this.#enter(chosen);
     if (good) assess(running, true);
     return running;
+  }
+
+  /** With what stands in unified kernels and their addons. */
+  #menu() {
+    return readMenu(borrowBootDirectory(this.esp, makeEspLayout("systemd", this.esp)), "live")!;
   }
 
   /** As systemd-boot does before it starts the kernel. */
@@ -112,7 +118,7 @@ export class ScratchMachine implements Disposable {
 
   /** Goes on in the deployment that runs, as a second program does: /run stays. */
   resume(id: string): RunningMachine {
-    const { entries } = readEntryDirectory(join(this.esp, LIVE_ENTRIES))!;
+    const { entries } = this.#menu();
     return this.#enter(entries.find(({ deploymentId }) => deploymentId === id)!);
   }
 
@@ -120,7 +126,7 @@ export class ScratchMachine implements Disposable {
     const id = chosen.deploymentId!;
     rmSync(join(this.root, "etc"), { force: true });
     symlinkSync(statePaths(this.disk, id).etc, join(this.root, "etc"));
-    return this.#start(chosen.entry.options, id);
+    return this.#start(`${chosen.cmdline} ${chosen.addonArguments ?? ""}`.trim(), id);
   }
 
   #start(cmdline: string, id: string): RunningMachine {

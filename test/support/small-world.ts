@@ -6,12 +6,14 @@ import { formatEntryName } from "../../shared/format/bls/entry-name.ts";
 import { parseCmdline } from "../../shared/format/kargs/cmdline.ts";
 import type { BootAssessment } from "../../updater/boot/assessment.ts";
 import { type BootEntry, parseBootEntry, sortEntries } from "../../updater/boot/boot-entry.ts";
-import { makeEspLayout } from "../../updater/boot/boot-layout.ts";
+import { type BootLayout, makeEspLayout } from "../../updater/boot/boot-layout.ts";
+import { parseAddonRecord } from "../../updater/deploy/addon-record.ts";
 import { planAssessment } from "../../updater/deploy/assess-plan.ts";
 import type { BootRecords } from "../../updater/deploy/boot-record.ts";
 import type { CleanupPlan } from "../../updater/deploy/cleanup-plan.ts";
 import type { EntryFile } from "../../updater/deploy/entry-exchange.ts";
 import { planFinalize } from "../../updater/deploy/finalize-plan.ts";
+import type { KernelPlan } from "../../updater/deploy/kernel-plan.ts";
 import { parseOrigin } from "../../updater/deploy/origin.ts";
 import type { RollbackPlan } from "../../updater/deploy/rollback-plan.ts";
 import type { NewImage, StagePlan, StageRequest } from "../../updater/deploy/stage-plan.ts";
@@ -72,27 +74,61 @@ export const EMPTY_WORLD: World = {
   leftovers: [],
   kernels: [],
   ukis: [],
+  globalAddons: [],
   strays: [],
   unread: [],
   problems: [],
 };
 
 /** The world after installing, booted into what was installed. */
-export function installWorld(image: NewImage): World {
+export function installWorld(image: NewImage, layout: BootLayout = SYSTEMD_LAYOUT): World {
   const plan: InstallPlan = planInstall({
     image,
     kargs: parseCmdline("root=UUID=1 rw"),
     kargDeletes: [],
     kernels: [],
-    layout: SYSTEMD_LAYOUT,
+    layout,
     verityOptional: false,
   });
   return {
     ...EMPTY_WORLD,
+    bootloader: layout.loader,
+    layout,
     booted: { id: image.id, verityOptional: false },
     live: readEntries([plan.entry]),
-    states: [{ id: image.id, origin: parseOrigin(plan.origin, "origin"), complete: true }],
-    kernels: [plan.kernel.directory],
+    states: [stateOf(plan)],
+    ...afterKernel(EMPTY_WORLD, plan.kernel),
+  };
+}
+
+/** The boot partition with a kernel that a plan writes. */
+function afterKernel(
+  world: World,
+  kernel: KernelPlan,
+): Pick<World, "kernels" | "ukis" | "globalAddons"> {
+  const { kernels, ukis, globalAddons } = world;
+  const join = (names: readonly string[], more: readonly string[]) =>
+    [...new Set([...names, ...more])].sort();
+  if (kernel.kind === "bls") {
+    return { kernels: join(kernels, [kernel.directory]), ukis, globalAddons };
+  }
+  const addons = kernel.addons.length === 0 ? [] : [`${kernel.name}.efi.extra.d`];
+  return {
+    kernels,
+    ukis: join(ukis, [`${kernel.name}.efi`, ...addons]),
+    globalAddons: join(
+      globalAddons,
+      kernel.globalAddons.map(({ target }) => target),
+    ),
+  };
+}
+
+function stateOf(plan: StagePlan | InstallPlan): World["states"][number] {
+  return {
+    id: plan.id,
+    origin: parseOrigin(plan.origin, "origin"),
+    complete: true,
+    ...(plan.addons === null ? {} : { addons: parseAddonRecord(plan.addons, "addons") }),
   };
 }
 
@@ -113,11 +149,8 @@ export function afterStage(world: World, plan: StagePlan): World {
     ...world,
     staged: readEntries(plan.entries),
     stagedFile: parseStagedFile(plan.stagedFile, "staged"),
-    states: [
-      ...others,
-      { id: plan.id, origin: parseOrigin(plan.origin, "origin"), complete: true },
-    ],
-    kernels: [...new Set([...world.kernels, plan.kernel.directory])].sort(),
+    states: [...others, stateOf(plan)],
+    ...afterKernel(world, plan.kernel),
     failures: plan.failures ?? world.failures,
   };
 }
@@ -185,6 +218,7 @@ export function afterCleanup(world: World, plan: CleanupPlan): World {
     staged: plan.stagedEntries ? null : world.staged,
     kernels: world.kernels.filter((name) => !plan.kernels.includes(name)),
     ukis: world.ukis.filter((name) => !plan.ukis.includes(name)),
+    globalAddons: world.globalAddons.filter((name) => !plan.globalAddons.includes(name)),
     strays: world.strays.filter((name) => !plan.strays.includes(name)),
     states: world.states.filter((state) => !plan.states.includes(state.id)),
     leftovers: world.leftovers.filter((name) => !plan.leftovers.includes(name)),

@@ -65,7 +65,26 @@ describe.sequential("a start on trial", () => {
   it("fails its health check: falls back, says so, and is not staged again", () =>
     inTrial("check", async (machine) => {
       await machine.must(check);
+      // By itself an ordering cycle: the generator must turn it round.
+      await machine.must(`cat > /etc/systemd/system/late.service <<'END'
+[Unit]
+Requires=boot-complete.target
+After=boot-complete.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/true
+[Install]
+WantedBy=multi-user.target
+END`);
+      await machine.must("systemctl enable --quiet late.service");
       await failAndFallBack(machine);
+      const begun = await machine.must(
+        "systemctl show --value -p ActiveEnterTimestampMonotonic boot-complete.target late.service",
+      );
+      const [complete, late] = begun.split(/\s+/).map(Number) as [number, number];
+      expect(complete).toBeGreaterThan(0);
+      expect(late).toBeGreaterThanOrEqual(complete);
       const failure = await readFailure(machine);
       expect(failure).toMatchObject({
         reason: "unit",
@@ -87,24 +106,31 @@ describe.sequential("a start on trial", () => {
       expect(again.code).toBe(1);
     }));
 
-  const cases: [name: string, command: string, reason: RegExp, detail: RegExp, unit?: string][] = [
-    ["kernel panic", "echo c > /proc/sysrq-trigger", /unknown/, /services had begun/],
-    ["crash of PID 1", "kill -SEGV 1", /unknown/, /services had begun/],
+  const cases: [
+    name: string,
+    command: string,
+    reason: RegExp,
+    detail: RegExp,
+    unit?: Parameters<typeof addUnit>[2],
+  ][] = [
+    // In the first moments of systemd, when nothing of ours has run but prepare-root.
+    ["kernel panic", "echo c > /proc/sysrq-trigger", /unknown/, /was mounted/, { early: true }],
+    ["crash of PID 1", "kill -SEGV 1", /unknown/, /was mounted/, { early: true }],
     [
       "hang",
       "sleep infinity",
       /unit/,
       /Not complete in time, waiting for .*fault\.service/,
-      "Before=multi-user.target",
+      { unit: "Before=multi-user.target" },
     ],
     [
       "panic that stays, with a watchdog",
       "sysctl -w kernel.panic=0; echo c > /proc/sysrq-trigger",
       /watchdog/,
-      /watchdog restarted/,
+      /watchdog restarted .* after the system was mounted/,
     ],
   ];
-  for (const [name, command, reason, detail, unit] of cases) {
+  for (const [name, command, reason, detail, unit = {}] of cases) {
     it.skipIf(!isLong)(`ends in a ${name}: falls back`, () =>
       inTrial(name.replaceAll(/\W+/g, "-"), async (machine) => {
         await machine.must(
@@ -118,6 +144,31 @@ describe.sequential("a start on trial", () => {
       }),
     );
   }
+
+  it.skipIf(!isLong)("is a soft reboot that fails its check: a whole restart, and falls back", () =>
+    inTrial("soft", async (machine) => {
+      await machine.must(
+        check.replace("demo.version=2 /proc/cmdline", "2 /usr/lib/bootc-demo/version"),
+      );
+      // The same arguments, so that the running kernel will do.
+      await machine.must(`mkdir -p /run/esp && mount /dev/disk/by-partlabel/esp /run/esp &&
+        sed -i s/demo.version=2/demo.version=1/ /run/esp/loader/entries.staged/*+1.conf && umount /run/esp`);
+      const kernel = "cat /proc/sys/kernel/random/boot_id";
+      const before = await machine.must(kernel);
+      await machine.must("bootc internals prep-soft-reboot", { timeoutMs: 900_000 });
+      const next = machine.waitNextBoot(900_000);
+      await machine.must("systemctl --no-block soft-reboot");
+      await next;
+      await machine.must("systemctl is-system-running --wait", { timeoutMs: 900_000 });
+      expect(await machine.must(kernel)).not.toBe(before);
+      expect(await machine.must("cat /usr/lib/bootc-demo/version")).toBe("1");
+      expect(await readFailure(machine)).toMatchObject({
+        reason: "unit",
+        detail: 'After a soft reboot: Health check "50-version" failed (exit status 1)',
+        attempts: 1,
+      });
+    }),
+  );
 
   it.skipIf(!isLong)("has a damaged image: prepare-root refuses it, the reason is kept", () =>
     inTrial("verity", async (machine) => {

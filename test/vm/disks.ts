@@ -13,7 +13,7 @@ export type Disk = {
   readonly path: string;
   /** "overlay": writes go to a file that is thrown away with the machine. */
   readonly mode: "write" | "overlay" | "read";
-  /** A raw disk only: where every write and flush is written down (QEMU's blklogwrites). */
+  /** Of a disk that can be written: where every write and flush is written down (QEMU's blklogwrites). */
   readonly log?: string;
 };
 

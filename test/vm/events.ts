@@ -2,6 +2,20 @@
 // Invariants: a waiter is settled by an event, by the end of the machine or by its limit, whichever
 // comes first; nothing here polls.
 
+import { existsSync, watch } from "node:fs";
+import { dirname } from "node:path";
+
+/** Resolves when a file is there. */
+export async function fileAppears(path: string): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const watcher = watch(dirname(path), () => existsSync(path) && resolve());
+  try {
+    if (!existsSync(path)) await promise;
+  } finally {
+    watcher.close();
+  }
+}
+
 /** Fails with `describe()` when `promise` has not settled after `ms`. */
 export async function within<T>(
   promise: Promise<T>,

@@ -15,7 +15,7 @@ import { type MenuItem, planMenu } from "../../updater/deploy/menu-plan.ts";
 import { cacheDir, projectDir } from "../support/cache.ts";
 import { EMPTY_WORLD, idOf } from "../support/small-world.ts";
 import { createSparse, type Disk, ext4FromDir } from "./disks.ts";
-import { ensureGrubImage, type GrubRelease } from "./grub-image.ts";
+import { BOOT_PARTITION, ensureGrubImage, type GrubRelease } from "./grub-image.ts";
 import { runTool } from "./tools-root.ts";
 
 const BOOT_MEGABYTES = 96;
@@ -31,7 +31,8 @@ const LAYOUT: BootLayout = {
   countingProblem: null,
 };
 
-const GRUB_CONFIG = `serial --unit=0 --speed=115200
+/** Of a machine that has nothing else in its menu. */
+export const GRUB_CONFIG = `serial --unit=0 --speed=115200
 terminal_input serial
 terminal_output serial
 set timeout=0
@@ -65,7 +66,7 @@ export async function makeGrubDisks(menu: GrubMenu): Promise<GrubDisks> {
     await ext4FromDir(bootDisk, boot, BOOT_MEGABYTES, "BOOT");
     const esp = join(directory, "esp.raw");
     await createSparse(esp, ESP_MEGABYTES);
-    const program = await ensureGrubImage(menu.release, console.log);
+    const program = await ensureGrubImage(menu.release, BOOT_PARTITION, console.log);
     await runTool(["mkfs.vfat", "-F", "32", "-n", "ESP", esp]);
     await runTool(["mmd", "-i", esp, "::EFI", "::EFI/BOOT"]);
     await runTool(["mcopy", "-i", esp, program, "::EFI/BOOT/BOOTX64.EFI"]);
@@ -104,7 +105,7 @@ function writeBoot(path: string, runDirectory: string, menu: GrubMenu): void {
   const world = { ...EMPTY_WORLD, layout: LAYOUT };
   const entries = planMenu(world, {
     names: "image",
-    items: items.map((each) => ({ ...each, kernelDirectory })),
+    items: items.map((each) => ({ ...each, kernel: { kind: "bls", directory: kernelDirectory } })),
   });
   applyTransaction(replaceEntries(system, boot, entries));
   if (!menu.withScript) rmSync(join(path, "loader/entries/bootc-menu.cfg"));
@@ -126,7 +127,7 @@ function item(digit: string, version: string, name: string): MenuItem & { kind: 
         ["VERSION_ID", version],
       ]),
     },
-    kernelDirectory: "",
+    kernel: { kind: "bls", directory: "" },
     options,
     extra: [],
   };

@@ -34,19 +34,25 @@ export async function ensureInstalledDisk(image: OsImage, narrator: Narrator): P
     image.manifestDigest,
   );
   const dir = await cachedDir(join(cacheDir, "vm", `installed-${key}`), async (path) => {
-    const disk = await createPartitionedDisk(join(path, "disk.qcow2"), diskMegabytes, partitions);
-    await installTo(disk, image, narrator);
+    await installDisk(join(path, "disk.qcow2"), image, await ensureMedia(image), narrator);
   });
   return join(dir, "disk.qcow2");
 }
 
-async function installTo(disk: string, image: OsImage, narrator: Narrator): Promise<void> {
-  const media = await ensureMedia(image);
+/** Makes a disk and installs what is on `media` to it; `workbench` is the image that the installer runs. */
+export async function installDisk(
+  path: string,
+  workbench: OsImage,
+  media: string,
+  narrator: Narrator,
+): Promise<void> {
+  const disk = await createPartitionedDisk(path, diskMegabytes, partitions);
   const disks = [
     { id: "target", path: disk, mode: "write" },
     { id: "media", path: media, mode: "read" },
   ] as const;
-  await withWorkbench({ image, disks, onLine: narrator.progress }, async (machine) => {
+  const options = { image: workbench, disks, onLine: narrator.progress };
+  await withWorkbench(options, async (machine) => {
     for (const command of fileSystemCommands) await narrate(machine, narrator, command);
     await machine.must(
       "mkdir -p /run/work/media && mount -o ro /dev/disk/by-id/virtio-media /run/work/media",
@@ -57,7 +63,9 @@ async function installTo(disk: string, image: OsImage, narrator: Narrator): Prom
 }
 
 /** A file system that holds an image's OCI layout as /os.oci: the "USB stick". */
-export async function ensureMedia(image: OsImage): Promise<string> {
+export async function ensureMedia(
+  image: Pick<OsImage, "manifestDigest" | "ociDir">,
+): Promise<string> {
   const key = cacheKey("media 1", image.manifestDigest);
   const dir = await cachedDir(join(cacheDir, "vm", `media-${key}`), async (path) => {
     await ext4FromDir(join(path, "media.raw"), join(image.ociDir, ".."), 1024, "USB");

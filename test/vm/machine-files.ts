@@ -7,8 +7,9 @@ import { mkdir, mkdtemp, readdir, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { cacheDir } from "../support/cache.ts";
-import { createOverlay, type Disk } from "./disks.ts";
+import { createOverlay, type Disk, imageFormat } from "./disks.ts";
 import { firmwareVars } from "./qemu-args.ts";
+import { ensureSecureBootKeys, type SecureBootMode } from "./secure-boot.ts";
 import { runTool } from "./tools-root.ts";
 
 export type PlacedDisk = {
@@ -66,13 +67,23 @@ export async function placeDisk(files: MachineFiles, disk: Disk): Promise<Placed
   const readOnly = disk.mode === "read";
   if (disk.mode !== "overlay") return { id: disk.id, path: disk.path, readOnly, log: disk.log };
   const overlay = join(files.dir, `${disk.id}.qcow2`);
-  return { id: disk.id, path: await createOverlay(overlay, disk.path), readOnly };
+  return { id: disk.id, path: await createOverlay(overlay, disk.path), readOnly, log: disk.log };
 }
 
 /** A machine's own UEFI variables, as qcow2 so that snapshots can hold them. */
-export async function placeUefiVars(files: MachineFiles, saved?: string): Promise<string> {
+export async function placeUefiVars(
+  files: MachineFiles,
+  saved?: string,
+  secureBoot?: SecureBootMode,
+): Promise<string> {
   const path = join(files.dir, "vars.qcow2");
-  const source = saved === undefined ? ["-f", "raw", firmwareVars] : ["-f", "qcow2", saved];
-  await runTool(["qemu-img", "convert", "-O", "qcow2", ...source, path]);
+  const source = saved ?? (await firstVars(secureBoot));
+  const words = ["-f", imageFormat(source), "-O", "qcow2", source, path];
+  await runTool(["qemu-img", "convert", ...words]);
   return path;
+}
+
+async function firstVars(secureBoot: SecureBootMode | undefined): Promise<string> {
+  if (secureBoot !== "enforcing") return firmwareVars;
+  return (await ensureSecureBootKeys()).enforcingVars;
 }

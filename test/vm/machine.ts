@@ -20,6 +20,7 @@ import { type Boot, blockdev, hotplugPorts, qemuArgs } from "./qemu-args.ts";
 import { type Qemu, startQemu } from "./qemu-process.ts";
 import { openQmp, type Qmp } from "./qmp.ts";
 import { loadState, type SavedState, saveState } from "./saved-state.ts";
+import { startTpm, type Tpm } from "./tpm.ts";
 
 export type MachineOptions = {
   readonly name: string;
@@ -31,6 +32,8 @@ export type MachineOptions = {
   readonly agent?: boolean;
   /** UEFI variables of an earlier machine to start with. */
   readonly uefiVars?: string;
+  /** A TPM: a new one, or one that goes on from the state of another. Not with `saveTo`. */
+  readonly tpm?: { readonly saved?: string };
   readonly extraArgs?: readonly string[];
   readonly onLine?: Progress | undefined;
 };
@@ -40,6 +43,9 @@ export type Machine = AsyncDisposable & {
   readonly pid: number;
   readonly dir: string;
   readonly qmp: Qmp;
+  /** Its UEFI variables (qcow2), when it has some. */
+  readonly uefiVars: string | undefined;
+  readonly tpmState: string | undefined;
   /** Waits until the shell answers in a boot that was not awaited before. */
   waitReady(limitMs?: number): Promise<void>;
   /** Waits for the shell of a boot after the last one that answered. */
@@ -86,13 +92,18 @@ async function launch(options: MachineOptions, state: SavedState | undefined): P
   const kind = await accelerator(options.boot, options.onLine);
   const files = await createMachineFiles(options.name);
   let qemu: Qemu | undefined;
+  let tpm: Tpm | undefined;
   try {
     const disks = await Promise.all(options.disks.map((disk) => placeDisk(files, disk)));
     const uefiVars =
-      options.boot.kind === "uefi" ? await placeUefiVars(files, options.uefiVars) : undefined;
+      options.boot.kind === "uefi"
+        ? await placeUefiVars(files, options.uefiVars, options.boot.secureBoot)
+        : undefined;
+    tpm = options.tpm && (await startTpm(files, options.tpm.saved));
     const { consoleLog } = files;
     const incoming = state !== undefined;
-    const { memoryMb = defaultMemoryMb, cpus = 2, agent = true, extraArgs = [], boot } = options;
+    const { memoryMb = defaultMemoryMb, cpus = 2, agent = true, boot } = options;
+    const extraArgs = [...(tpm?.args ?? []), ...(options.extraArgs ?? [])];
     const guest = { accelerator: kind, memoryMb, cpus, boot, agent, extraArgs };
     qemu = await startQemu(files, (sockets) =>
       qemuArgs({ ...guest, disks, uefiVars, sockets, consoleLog, incoming }),
@@ -100,8 +111,9 @@ async function launch(options: MachineOptions, state: SavedState | undefined): P
     const qmp = await openQmp(qemu.qmp);
     if (state) await loadState(qmp, state);
     const watch = watchMachine({ name: options.name, files, qemu, resumed: incoming });
-    return assemble({ options, files, qemu, qmp, disks, uefiVars, watch });
+    return assemble({ options, files, qemu, qmp, disks, uefiVars, tpm, watch });
   } catch (cause) {
+    await tpm?.stop();
     await files.clean(false);
     if (!qemu) throw cause;
     // Its own words, when it ended by itself, say more than a closed connection.
@@ -117,6 +129,7 @@ type Parts = {
   readonly qmp: Qmp;
   readonly disks: readonly PlacedDisk[];
   readonly uefiVars: string | undefined;
+  readonly tpm: Tpm | undefined;
   readonly watch: Watch;
 };
 
@@ -129,6 +142,8 @@ function assemble(parts: Parts): Machine {
     pid: qemu.pid,
     dir: files.dir,
     qmp,
+    uefiVars: parts.uefiVars,
+    tpmState: parts.tpm?.stateDir,
     ...guest,
     waitForConsole: (pattern, limitMs) => watch.waitForConsole(pattern, limitMs),
     sendConsole: (text) => void qemu.console.write(text),
@@ -148,6 +163,7 @@ function assemble(parts: Parts): Machine {
     saveSnapshot: (name) => monitor(qmp, `savevm ${name}`),
     loadSnapshot: (name) => monitor(qmp, `loadvm ${name}`),
     async saveTo(dir) {
+      if (parts.tpm) throw new Error(`${options.name}: a machine with a TPM cannot be saved`);
       const own = parts.disks.filter((_, index) => options.disks[index]!.mode === "overlay");
       const vars = parts.uefiVars === undefined ? [] : [parts.uefiVars];
       const moved = [...own.map((disk) => disk.path), ...vars];
@@ -157,6 +173,7 @@ function assemble(parts: Parts): Machine {
     async [Symbol.asyncDispose]() {
       qemu.kill();
       await watch.ended;
+      await parts.tpm?.stop();
       await files.clean(watch.kept());
     },
   };

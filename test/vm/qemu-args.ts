@@ -6,10 +6,11 @@ import { type Accelerator, acceleratorArgs } from "./accel.ts";
 import { agentCredentials, agentPort } from "./agent.ts";
 import { imageFormat } from "./disks.ts";
 import type { PlacedDisk } from "./machine-files.ts";
+import { type SecureBootMode, secureBootCode } from "./secure-boot.ts";
 
 export type Boot =
   /** Through UEFI and whatever boot loader the disk has. */
-  | { readonly kind: "uefi" }
+  | { readonly kind: "uefi"; readonly secureBoot?: SecureBootMode }
   /** The kernel straight from a file. */
   | {
       readonly kind: "kernel";
@@ -42,7 +43,7 @@ export function qemuArgs(setup: QemuSetup): string[] {
   const { sockets } = setup;
   return [
     ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"],
-    ["-machine", "q35,hpet=off", "-m", `${setup.memoryMb}`, "-smp", `${setup.cpus}`],
+    ["-machine", machineType(setup.boot), "-m", `${setup.memoryMb}`, "-smp", `${setup.cpus}`],
     acceleratorArgs(setup.accelerator),
     ["-chardev", `socket,id=qmp,path=${sockets.qmp}`, "-mon", "chardev=qmp,mode=control"],
     ["-chardev", `socket,id=console,path=${sockets.console},logfile=${setup.consoleLog}`],
@@ -74,10 +75,20 @@ function firmwareArgs(setup: QemuSetup): string[] {
     const initrd = setup.boot.initrd === undefined ? [] : ["-initrd", setup.boot.initrd];
     return ["-kernel", setup.boot.kernel, ...initrd, "-append", setup.boot.append];
   }
+  const secure = isSecure(setup.boot);
+  const code = secure ? secureBootCode : firmwareCode;
   return [
-    ...["-drive", `if=pflash,unit=0,format=raw,readonly=on,file=${firmwareCode}`],
+    // Only the firmware, in system management mode, may write the variables then.
+    ...(secure ? ["-global", "driver=cfi.pflash01,property=secure,value=on"] : []),
+    ...["-drive", `if=pflash,unit=0,format=raw,readonly=on,file=${code}`],
     ...["-drive", `if=pflash,unit=1,format=qcow2,file=${setup.uefiVars}`],
   ];
+}
+
+const isSecure = (boot: Boot) => boot.kind === "uefi" && boot.secureBoot !== undefined;
+
+function machineType(boot: Boot): string {
+  return `q35,hpet=off${isSecure(boot) ? ",smm=on" : ""}`;
 }
 
 function diskArgs(disk: QemuSetup["disks"][number], index: number): string[] {
@@ -113,7 +124,7 @@ function loggedBlockdev(node: string, path: string, log: string): Record<string,
   return {
     driver: "blklogwrites",
     "node-name": node,
-    file: { driver: "raw", file: file(path) },
+    file: { driver: imageFormat(path), file: file(path) },
     log: { driver: "raw", file: file(log) },
     "log-sector-size": 512,
     "log-super-update-interval": 1,

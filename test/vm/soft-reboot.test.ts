@@ -1,10 +1,14 @@
 // A soft reboot from version 1 into version 2, which have the same kernel and initramfs; then one that was not
-// prepared, and a full restart. Before: refused while the kernel arguments are others, and a writable /usr.
+// prepared, and a full restart; then one verb that fetches, stages and enters a sibling of version 1. Before: refused
+// while the kernel arguments are others, and a writable /usr.
 //
 // Goes on from the machine of the boot assessment tests: version 1 runs, version 2 is staged with one try.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ensureMedia } from "./installed-disk.ts";
 import type { Machine } from "./machine.ts";
+import { ensureProductImages } from "./product-image.ts";
+import { ensureSibling } from "./sibling-image.ts";
 import { ensureTrialState, startTrial } from "./trial-machine.ts";
 
 const slowMs = 600_000;
@@ -138,4 +142,41 @@ describe.sequential("a soft reboot", () => {
       );
       expect(versions(await status())).toEqual(["2", null, "1"]);
     }));
+
+  it("switch --soft-reboot=required --apply enters another image by itself", () =>
+    step(async () => {
+      bootId = await must("cat /proc/sys/kernel/random/boot_id");
+      const { v1 } = await ensureProductImages(console.log);
+      const sibling = await ensureSibling(v1, "1.1", console.log);
+      await machine.addDisk({ id: "sibling", path: await ensureMedia(sibling), mode: "read" });
+      await must(
+        "mkdir -p /run/sibling && mount -o ro /dev/disk/by-id/virtio-sibling /run/sibling",
+      );
+      await must("echo before-switch > /etc/before-switch");
+      await machine.softReboot(
+        slowMs,
+        "bootc switch --quiet --soft-reboot=required --apply --transport oci /run/sibling/os.oci",
+      );
+      await checkRunning("1.1", 1);
+      expect(await must("cat /etc/before-switch /etc/after-staging")).toBe(
+        "before-switch\nafter-staging",
+      );
+      expect(versions(await status())).toEqual(["1.1", null, "2"]);
+    }));
+
+  // A whole soft reboot more.
+  it.skipIf(process.env["TEST_ALL"] === undefined)(
+    "rollback --soft-reboot=required --apply goes back in the same way, and a second one forth",
+    () =>
+      step(async () => {
+        for (const [round, version] of ["2", "1.1"].entries()) {
+          await machine.softReboot(slowMs, "bootc rollback --soft-reboot=required --apply");
+          await checkRunning(version, 2 + round);
+          expect((await status()).rollbackQueued).toBe(false);
+        }
+        expect(await must("cat /etc/before-switch")).toBe("before-switch");
+        await machine.reboot(slowMs);
+        await checkRunning("1.1", 0);
+      }),
+  );
 });

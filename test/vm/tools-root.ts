@@ -13,6 +13,17 @@ const packages = [
   ["qemu-system-x86", "qemu-utils", "ovmf", "seabios"],
   ["dosfstools", "mtools", "e2fsprogs", "fdisk", "gdisk", "erofs-utils"],
   ["fsverity", "zstd", "cpio", "kmod", "attr", "libcap2-bin"],
+  // Sealing, signing, Secure Boot and TPMs.
+  ["swtpm", "swtpm-tools", "python3-virt-firmware", "efitools", "sbsigntool", "openssl"],
+  [
+    "systemd-ukify",
+    "systemd-boot-efi",
+    "systemd-boot-tools",
+    "softhsm2",
+    "pkcs11-provider",
+    "opensc",
+    "binutils",
+  ],
 ].flat();
 
 // Only in forky so far; the pin keeps everything else at trixie.

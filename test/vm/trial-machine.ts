@@ -60,18 +60,22 @@ export function startTrial(state: SavedState, name: string): Promise<Machine> {
   return resumeMachine(state, `trial-${name}`);
 }
 
-/** Puts a unit into /etc that version 2 runs when it starts, and version 1 does not. */
-export async function addUnit(machine: Machine, command: string, unit = ""): Promise<void> {
+/** Puts a unit into /etc that version 2 runs when it starts, and version 1 does not. `early`: as soon as systemd can. */
+export async function addUnit(
+  machine: Machine,
+  command: string,
+  { early = false, unit = "" },
+): Promise<void> {
+  const order = early ? "DefaultDependencies=no\nBefore=sysinit.target" : "";
   const text = `[Unit]
 ConditionKernelCommandLine=demo.version=2
-# What ends before that has left no trace, and is taken for a failure of the initramfs.
-After=bootc-boot-note.service
+${order}
 ${unit}
 [Service]
 Type=oneshot
 ExecStart=/bin/sh -c '${command}'
 [Install]
-WantedBy=multi-user.target
+WantedBy=${early ? "sysinit" : "multi-user"}.target
 `;
   await machine.must(`cat > /etc/systemd/system/fault.service <<'END'\n${text}END`);
   await machine.must("systemctl enable --quiet fault.service");

@@ -16,6 +16,8 @@ export interface BootEntry {
   readonly text: string;
   /** What the kernel is told: the entry's options, or what stands in its unified kernel. "" when unknown. */
   readonly cmdline: string;
+  /** What addons beside its unified kernel, and those for every one, add to that; absent: nothing. */
+  readonly addonArguments?: string;
   /** The image it boots; null for an entry that is not ours. */
   readonly deploymentId: string | null;
   /** The kernel directory or UKI (less ".efi") it names, which may be another deployment's. */
@@ -45,6 +47,11 @@ function identify(entry: BlsEntry): Pick<BootEntry, "deploymentId" | "artefact">
     deploymentId: parseComposefsKargs(entry.options)[0]?.digest ?? null,
     artefact: isArtefactName(directory) ? directory : null,
   };
+}
+
+/** Whether the arguments are in a unified kernel, and not in the entry: then these go before the others. */
+export function isSealed({ entry: { target, options } }: BootEntry): boolean {
+  return target.kind === "efi" && (target.key === "uki" || options === "");
 }
 
 /** As the menu shows them: the first one boots. GRUB looks at nothing but file names. */

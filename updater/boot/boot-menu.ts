@@ -17,7 +17,8 @@ import {
 } from "./entry-directory.ts";
 import { GRUB_TRIES, readGrubTrial } from "./grub-counter.ts";
 import { arrangeMenu, readUserConfig, userConfigPath } from "./grub-user-config.ts";
-import { readUkiCmdline } from "./uki.ts";
+import { ADDONS_PARENT, addonDirectory } from "./kernel-directory.ts";
+import { readAddonArguments, readUkiCmdline } from "./uki.ts";
 
 const MENU_SCRIPT = "bootc-menu.cfg";
 
@@ -41,9 +42,10 @@ export function readMenu(boot: BootDirectory, which: "live" | "staged"): EntryDi
     layout.userConfig === null ? readEntryDirectory(path, layout.loader) : readUserConfig(path);
   if (menu === null) return null;
   const problems = [...menu.problems];
+  const addons = makeAddonReader(layout, problems);
   const entries = menu.entries.map((entry) => {
     try {
-      return { ...entry, cmdline: effectiveCmdline(entry, layout) };
+      return { ...entry, cmdline: effectiveCmdline(entry, layout), ...addons(entry) };
     } catch (error) {
       problems.push(`What "${entry.fileName}" starts cannot be read: ${describeError(error)}`);
       return entry;
@@ -65,6 +67,22 @@ function markGivenUp(boot: BootDirectory, entries: readonly BootEntry[]): readon
 function effectiveCmdline(entry: BootEntry, layout: BootLayout): string {
   if (entry.cmdline !== "" || entry.deploymentId === null) return entry.cmdline;
   return readUkiCmdline(entry, layout) ?? "";
+}
+
+/** Those for every kernel come first; they are read once. */
+function makeAddonReader(layout: BootLayout, problems: string[]) {
+  const read = (directory: string): string => {
+    const found = readAddonArguments(layout, directory);
+    problems.push(...found.problems);
+    return found.text;
+  };
+  let shared: string | null = null;
+  return ({ entry, artefact }: BootEntry): Pick<BootEntry, "addonArguments"> => {
+    if (entry.target.kind !== "efi" || artefact === null) return {};
+    shared ??= read(ADDONS_PARENT);
+    const words = [shared, read(addonDirectory(artefact))].filter((text) => text !== "");
+    return words.length === 0 ? {} : { addonArguments: words.join(" ") };
+  };
 }
 
 /** What the menu's directory is to hold beside these entries: for GRUB the same as a script. */

@@ -123,6 +123,12 @@ export function startGrubTrial(
   });
 }
 
+/** One try less for what is counted, as if it had been started. */
+export function spendGrubTry(boot: BootDirectory): void {
+  const { left, success } = readGrubTrial(boot);
+  if (left !== null && left > 0 && !success) changeVariables(boot, { boot_counter: `${left - 1}` });
+}
+
 /** The menu's first entry is a good one, and is what boots. */
 export function blessGrubTrial(boot: BootDirectory): void {
   changeVariables(boot, {

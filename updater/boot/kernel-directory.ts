@@ -11,10 +11,13 @@ import { isErrno, SyscallError } from "../../shared/error.ts";
 import { openRegularFile, read } from "../../shared/sys/file.ts";
 import { isTemporaryName } from "../../shared/txn/atomic.ts";
 import { isArtefactName } from "./artefact-name.ts";
-import { type BootDirectory, kernelRoot } from "./boot-layout.ts";
+import { type BootDirectory, type BootLayout, kernelRoot } from "./boot-layout.ts";
 
 /** On the ESP; deeper than where systemd-boot looks for unified kernels by itself. */
 export const UKI_PARENT = "EFI/Linux/bootc";
+/** On the ESP: addons for every unified kernel. */
+export const ADDONS_PARENT = "loader/addons";
+const ADDON_SUFFIX = ".addon.efi";
 const CHUNK_BYTES = 1024 * 1024;
 
 export interface KernelDirectory {
@@ -55,15 +58,42 @@ export function listUnifiedKernels({ layout }: Pick<BootDirectory, "layout">): r
   }
 }
 
+/** Names of addons in the directory of a unified kernel, or in that for all of them, by name. */
+export function listAddons(layout: BootLayout, directory: string): readonly string[] {
+  if (layout.ukiPath === null) return [];
+  try {
+    return readdirSync(join(layout.ukiPath, directory))
+      .filter((name) => name.toLowerCase().endsWith(ADDON_SUFFIX) && !isTemporaryName(name))
+      .sort();
+  } catch (error) {
+    if (isErrno(error, "ENOENT", "ENOTDIR")) return [];
+    throw error;
+  }
+}
+
+/** On the ESP: the directory with the addons of one unified kernel, `bootc_composefs-<id>`. */
+export function addonDirectory(artefact: string): string {
+  return `${UKI_PARENT}/${artefact}.efi.extra.d`;
+}
+
 /** Files that writers who died left in these kernel directories and beside them; below the boot directory. */
 export function listStrayFiles(boot: BootDirectory, kernels: readonly string[]): readonly string[] {
-  const { kernelParent } = boot.layout;
-  const directories = [kernelParent, ...kernels.map((name) => join(kernelParent, name))];
+  const { kernelParent, ukiPath } = boot.layout;
+  const directories = [
+    kernelParent,
+    ...kernels.map((name) => join(kernelParent, name)),
+    ...(ukiPath === boot.path ? listUkiDirectories(boot) : []),
+  ];
   return directories.flatMap((directory) =>
     listNames(join(boot.path, directory))
       .filter(isTemporaryName)
       .map((name) => join(directory, name)),
   );
+}
+
+function listUkiDirectories(boot: BootDirectory): readonly string[] {
+  const own = listUnifiedKernels(boot).filter((name) => name.endsWith(".extra.d"));
+  return [UKI_PARENT, ADDONS_PARENT, ...own.map((name) => join(UKI_PARENT, name))];
 }
 
 /** What cannot be listed has none that could be removed. */
@@ -94,6 +124,11 @@ export function checkKernelDirectory(
     isComplete: paths.every(isFile),
     bootDigest: metadataOnly ? null : hashFiles(paths),
   };
+}
+
+/** SHA-256 in hex; null when it is no regular file, or cannot be read. */
+export function hashRegularFile(path: string): string | null {
+  return hashFiles([path]);
 }
 
 function kernelPaths(boot: BootDirectory, name: string): readonly string[] {

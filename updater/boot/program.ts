@@ -10,6 +10,8 @@ export interface ProgramOptions {
   readonly package: string;
   /** Added to the environment. */
   readonly environment?: Readonly<Record<string, string>>;
+  /** Where it runs; this process's own when left out. */
+  readonly directory?: string;
   /** Exit codes that are fine beside 0. */
   readonly accept?: readonly number[];
 }
@@ -22,6 +24,7 @@ export function runProgram(name: string, args: readonly string[], options: Progr
     stdout: "pipe",
     stderr: "pipe",
     env: { ...process.env, LC_ALL: "C", ...options.environment },
+    ...(options.directory === undefined ? {} : { cwd: options.directory }),
   });
   if (result.exitCode !== 0 && !options.accept?.includes(result.exitCode)) {
     const reason = result.stderr.toString().trim().split("\n").slice(-3).join("; ");

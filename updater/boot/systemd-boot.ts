@@ -1,6 +1,9 @@
 // Putting systemd-boot on the boot partition: `bootctl install`, with the EFI programs of the image that
 // is being installed (bootc.md 9.7).
 //
+// Of a program that the image has as `….efi` and `….efi.signed`, bootctl takes the signed one. It would also
+// write over a shim in the fallback directory; that one is hidden from it (shim.ts).
+//
 // bootctl wants a root directory that has the programs, os-release and the boot partition in it; a small
 // one is made for it, so nothing of the image needs to run or to be mounted.
 
@@ -9,7 +12,9 @@ import { join } from "node:path";
 import { UnsupportedError } from "../../shared/error.ts";
 import { MNT, MS } from "../../shared/sys/constants.ts";
 import { mount, umount2 } from "../../shared/sys/mount.ts";
+import { applyTransaction } from "../../shared/txn/apply.ts";
 import { requireProgram, runProgram } from "./program.ts";
+import { FALLBACK_DIRECTORY, findShims, planSecondStage } from "./shim.ts";
 
 /** In an image root: where the package systemd-boot-efi puts its programs. */
 export const EFI_PROGRAMS = "usr/lib/systemd/boot/efi";
@@ -31,10 +36,12 @@ export interface BootctlOptions {
 
 /** The caller has a mount namespace of its own. */
 export function installSystemdBoot(options: BootctlOptions): void {
+  const shims = findShims(options.bootPath);
   const boot = join(options.root, "boot");
   mkdirSync(boot, { recursive: true });
   mount(options.bootPath, boot, null, MS.BIND, null);
   try {
+    if (shims.length > 0) mount("tmpfs", join(boot, FALLBACK_DIRECTORY), "tmpfs", 0, null);
     const settings = ["--root", options.root, "--esp-path", "/boot"];
     if (options.genericImage) settings.push("--no-variables");
     if (options.genericImage && bootctlVersion() >= 257) settings.push("--random-seed", "no");
@@ -44,6 +51,10 @@ export function installSystemdBoot(options: BootctlOptions): void {
     });
   } finally {
     umount2(boot, MNT.DETACH);
+  }
+  for (const shim of shims) {
+    const plan = planSecondStage(options.bootPath, shim, join(options.root, EFI_PROGRAMS));
+    if (plan !== null) applyTransaction(plan);
   }
 }
 

@@ -1,21 +1,26 @@
-// `bootc internals assess-boot reached|check|good|review|failed`: what the bootc-boot-*.service units run
+// `bootc internals assess-boot check|good|review|failed`: what the bootc-boot-*.service units run
 // (docs/boot-assessment.md).
 
 import { Argument, Command } from "@commander-js/extra-typings";
-import { StateError } from "../../shared/error.ts";
+import { describeError, StateError } from "../../shared/error.ts";
 import { runProgram } from "../boot/program.ts";
 import { readSystem, type System } from "../boot/system.ts";
 import { applyAssessment } from "../deploy/assess.ts";
 import { type AssessPlan, planAssessment } from "../deploy/assess-plan.ts";
 import { describeFailure } from "../deploy/boot-failure.ts";
-import { noteReached, readBootRecords } from "../deploy/boot-record.ts";
-import { noteFailedStart, planFailedStart } from "../deploy/failed-start.ts";
+import { readBootRecords } from "../deploy/boot-record.ts";
+import {
+  type FailedStartPlan,
+  noteFailedStart,
+  planFailedStart,
+  spendStart,
+} from "../deploy/failed-start.ts";
 import { runHealthChecks } from "../deploy/health-checks.ts";
+import { planSettlement, settleTrust, type TrustSettlement } from "../deploy/trust-settlement.ts";
 import { observeWorld } from "../deploy/world.ts";
 import { recordEvent } from "../journal/events.ts";
 import { formatPlan } from "./plan-text.ts";
-import { enterPrivateMounts } from "./private-mounts.ts";
-import { makeWritable, openSession, requireComposefs, requireRoot } from "./session.ts";
+import { acquireVerbLock, openSession, type Session } from "./session.ts";
 import type { Terminal } from "./terminal.ts";
 
 export function makeAssessBootCommand(terminal: Terminal) {
@@ -24,29 +29,16 @@ export function makeAssessBootCommand(terminal: Terminal) {
     .addArgument(
       new Argument(
         "<verdict>",
-        "reached: it got to the system's services; check: run the health checks; good: complete; " +
-          "review: look after earlier starts; failed",
-      ).choices(["reached", "check", "good", "review", "failed"] as const),
+        "check: run the health checks; good: complete; review: look after earlier starts; failed",
+      ).choices(["check", "good", "review", "failed"] as const),
     )
     .option("--dry-run", "only print what would be done, as JSON")
     .action((verdict, options) => {
       const dryRun = options.dryRun === true;
-      if (verdict === "reached") noteStart(dryRun);
-      else if (verdict === "check") checkHealth(terminal);
+      if (verdict === "check") checkHealth(terminal);
       else if (verdict === "failed") judgeFailed(terminal, dryRun);
       else judge(terminal, verdict === "good", dryRun);
     });
-}
-
-/** Early in a start that may go wrong: opens nothing but what it writes to. */
-function noteStart(dryRun: boolean): void {
-  const { id } = requireComposefs(readSystem(), "assess-boot");
-  requireRoot();
-  enterPrivateMounts();
-  const system = readSystem();
-  if (dryRun) return;
-  makeWritable(system);
-  noteReached(system.physicalRoot, id, new Date());
 }
 
 function checkHealth(terminal: Terminal): void {
@@ -61,12 +53,35 @@ function judge(terminal: Terminal, good: boolean, dryRun: boolean): void {
   const now = new Date().toISOString();
   const plan = planAssessment(world, good, readBootRecords(system), now);
   if (dryRun) {
-    terminal.write(formatPlan(plan));
+    terminal.write(formatPlan({ ...plan, trust: good ? planSettlement(session, world) : null }));
     return;
   }
   applyAssessment(session, plan);
   const digest = world.states.find(({ id }) => id === booted.id)?.origin?.manifestDigest ?? null;
   report(terminal, system, plan, { id: booted.id, digest });
+  if (good) reportTrust(terminal, system, settleTrust(session, observeWorld(system, boot, booted)));
+}
+
+function reportTrust(
+  terminal: Terminal,
+  system: System,
+  { problems, raised, removed }: TrustSettlement,
+): void {
+  for (const id of removed) {
+    const message = `Deployment ${id} is revoked and has left the boot menu`;
+    terminal.line(message);
+    recordEvent(system, "revokedRemoved", message, { DEPLOYMENT: id });
+  }
+  if (raised !== null) {
+    const message = `Images below version ${raised.version} do not start here any more`;
+    terminal.line(message);
+    const { source, version } = raised;
+    recordEvent(system, "floorRaised", message, { FLOOR: version, SOURCE: source });
+  }
+  for (const problem of problems) {
+    terminal.line(problem);
+    recordEvent(system, "trustProblem", problem, { PROBLEM: problem });
+  }
 }
 
 function report(
@@ -94,7 +109,21 @@ function report(
   }
 }
 
-/** Does not wait for other verbs, which may be what hangs: it changes nothing they look at. */
+/** Without it the loader gives one start more. */
+function takeTry(
+  terminal: Terminal,
+  { boot, system }: Session,
+  plan: Extract<FailedStartPlan, { kind: "failed" }>,
+): void {
+  try {
+    using _ = acquireVerbLock(system);
+    spendStart(boot, plan);
+  } catch (error) {
+    terminal.line(`It does not count as a try: ${describeError(error)}`);
+  }
+}
+
+/** Does not wait for other verbs, which may be what hangs. */
 function judgeFailed(terminal: Terminal, dryRun: boolean): void {
   using session = openSession("write", "assess-boot", { lock: "none" });
   const { system, boot, booted } = session;
@@ -113,6 +142,7 @@ function judgeFailed(terminal: Terminal, dryRun: boolean): void {
   }
   noteFailedStart(system, plan);
   terminal.line(`This start failed: ${plan.record.detail}`);
+  if (plan.spends !== null) takeTry(terminal, session, plan);
   if (plan.restarts) {
     const message = "--message=This start failed its checks";
     runProgram("systemctl", ["--no-block", "reboot", message], { package: "systemd" });

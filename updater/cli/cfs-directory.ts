@@ -5,23 +5,13 @@ import { Command } from "@commander-js/extra-typings";
 import { StateError } from "../../shared/error.ts";
 import { writeErofs } from "../../shared/format/erofs/writer.ts";
 import { formatDump } from "../../shared/format/tree/dump-format.ts";
-import {
-  type ByteString,
-  byteStringToBytes,
-  type DirectoryNode,
-  type FileNode,
-  toByteString,
-} from "../../shared/format/tree/node.ts";
+import { byteStringToBytes, type DirectoryNode } from "../../shared/format/tree/node.ts";
 import { computeVerityDigest, type VerityAlgorithm } from "../../shared/format/verity/digest.ts";
 import { publishImage } from "../../shared/store/images.ts";
 import { hasObject } from "../../shared/store/object-inspection.ts";
 import { ensureObjectFromFile } from "../../shared/store/objects.ts";
 import type { Repository } from "../../shared/store/repository.ts";
-import { O } from "../../shared/sys/constants.ts";
-import type { Fd } from "../../shared/sys/fd.ts";
-import { openat, readAll } from "../../shared/sys/file.ts";
-import { scanTree } from "../composefs/tree-scan.ts";
-import { transformForBoot, transformForOci } from "../image/transform.ts";
+import { openBelow, readRootfsTree, walkFiles } from "../container/rootfs-tree.ts";
 import { referToImage } from "./cfs-image.ts";
 import {
   type CfsOptions,
@@ -33,8 +23,6 @@ import {
 import { writeOut } from "./standard-stream.ts";
 import type { Terminal } from "./terminal.ts";
 
-/** Configuration that is read from the directory: SELinux contexts. */
-const MAX_CONFIG_BYTES = 16 << 20;
 const DIRECTORY = "root directory of a system";
 const BOOTABLE = "as the image that boots: SELinux labels, empty /boot and /sysroot";
 const NO_PROPAGATE = "leave the root and all xattrs as they are in the directory";
@@ -120,25 +108,11 @@ function computeId(directory: string, options: CfsOptions, flags: ReadFlags): st
 }
 
 function readDirectory(path: string, algorithm: VerityAlgorithm, flags: ReadFlags): DirectoryNode {
-  const root = scanTree(path, {
-    xattrs: "all",
-    skipDevices: false,
-    useEpoch: false,
+  return readRootfsTree(path, {
     algorithm,
+    keepsRoot: !flags.propagateUsrToRoot,
+    bootable: flags.bootable === true,
   });
-  if (flags.propagateUsrToRoot) transformForOci(root);
-  if (flags.bootable === true) {
-    transformForBoot(root, (file) => {
-      for (const [name, node] of walkFiles(root, "")) {
-        if (node !== file) continue;
-        if (file.content.kind === "inline") return file.content.bytes;
-        using fd = openBelow(path, name);
-        return readAll(fd, MAX_CONFIG_BYTES);
-      }
-      throw new StateError("missing", `A file of "${path}" is gone; try again`);
-    });
-  }
-  return root;
 }
 
 /** Objects for everything the image names; those that are there already are not read again. */
@@ -152,22 +126,5 @@ function storeContents(repo: Repository, path: string, root: DirectoryNode): voi
       throw new StateError("conflict", `"${path}" was changed while it was read; try again`);
     }
     stored.add(digest);
-  }
-}
-
-function openBelow(path: string, name: ByteString): Fd {
-  const full = byteStringToBytes(`${toByteString(path)}${name}`);
-  return openat(null, full, O.RDONLY | O.NOFOLLOW | O.NONBLOCK);
-}
-
-/** All regular files by all their names, each with a slash before it. */
-function* walkFiles(
-  directory: DirectoryNode,
-  path: ByteString,
-): Generator<readonly [ByteString, FileNode]> {
-  for (const [name, node] of directory.entries) {
-    const below = `${path}/${name}`;
-    if (node.kind === "directory") yield* walkFiles(node, below);
-    else if (node.kind === "file") yield [below, node];
   }
 }

@@ -79,7 +79,10 @@ function makePullCommand(terminal: Terminal, optionsOf: OptionsOf) {
       const { manifestDigest, configDigest } = pulled;
       const streamName = manifestStreamName(manifestDigest);
       const isDeployed = listTags(repo).includes(deploymentTag(manifestDigest));
-      const bootId = bootable === true ? (await makeBootImage(repo, pulled)).deploymentId : null;
+      const bootId =
+        bootable === true
+          ? (await makeBootImage(repo, pulled, { ignoreSeal: true })).deploymentId
+          : null;
       if (bootId === null) await makePlainImage(repo, pulled);
       setRef(repo, "streams", tagRefName(tag), streamName);
       // The tag of a deployment, where there is none, would keep the image for ever.

@@ -73,6 +73,7 @@ async function carryOut(
         dryRun,
         retain: false,
         retryFailed: false,
+        allowWeakerTrust: false,
         progressFd: undefined,
       });
       if (isStaged) recordEdit(plan.reference, bootOrder);

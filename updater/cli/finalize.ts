@@ -5,6 +5,7 @@ import { Command } from "@commander-js/extra-typings";
 import { hostProgram } from "../boot/own-program.ts";
 import { runProgram } from "../boot/program.ts";
 import { hasSystemd, readSystem, type System } from "../boot/system.ts";
+import { noteFinalizeFailure } from "../deploy/finalize-failure.ts";
 import { readNextRoot } from "../deploy/next-root.ts";
 import {
   finishRunning,
@@ -14,6 +15,7 @@ import {
   type ShutdownTools,
 } from "../deploy/soft-reboot.ts";
 import type { Shutdown } from "../deploy/soft-reboot-plan.ts";
+import { readStagedFile } from "../deploy/state-directory.ts";
 import { observeWorld } from "../deploy/world.ts";
 import { formatPlan } from "./plan-text.ts";
 import { openSession, type Session } from "./session.ts";
@@ -41,9 +43,20 @@ function openAtShutdown(dryRun: boolean): Session {
   try {
     return openSession("write", "finalize", { lock: "wait" });
   } catch (error) {
-    const { forceReboot, shutdown } = shutdownTools(readSystem());
+    const system = readSystem();
+    const { forceReboot, shutdown } = shutdownTools(system);
+    if (shutdown !== "none" && !dryRun) noteStaged(system, error);
     if (shutdown === "soft-reboot" && !dryRun) forceReboot();
     throw error;
+  }
+}
+
+function noteStaged(system: System, error: unknown): void {
+  try {
+    const staged = readStagedFile(system);
+    if (staged?.locked === false) noteFinalizeFailure(system, staged.id, error, new Date());
+  } catch {
+    // What is staged cannot be read, either.
   }
 }
 

@@ -69,6 +69,10 @@ function describeHostStep(step: HostStep): string {
       return "give up what is staged";
     case "copy-kernel":
       return `copy kernel and initramfs of image ${step.from} to ${step.directory}`;
+    case "copy-uki":
+      return `copy the unified kernel of image ${step.from} to ${step.artefact}.efi`;
+    case "copy-addon":
+      return `copy the addon ${step.name} of image ${step.from}`;
     case "rename-artefacts":
       return "give kernels with old names the present ones";
   }

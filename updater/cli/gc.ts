@@ -48,7 +48,7 @@ function listFiles(plan: CleanupPlan): readonly string[] {
   return [
     ...(plan.stagedFile ? ["the record of a staged deployment that cannot be applied"] : []),
     ...(plan.stagedEntries ? ["staged boot entries that nothing will apply"] : []),
-    ...[...plan.kernels, ...plan.ukis, ...plan.strays],
+    ...[...plan.kernels, ...plan.ukis, ...plan.globalAddons, ...plan.strays],
     ...[...plan.states, ...plan.leftovers, ...plan.tags],
   ];
 }

@@ -3,7 +3,7 @@
 import { existsSync, realpathSync } from "node:fs";
 import { resolve } from "node:path";
 import { Command, Option } from "@commander-js/extra-typings";
-import { UnsupportedError, UsageError } from "../../shared/error.ts";
+import { UsageError } from "../../shared/error.ts";
 import { formatCmdline } from "../../shared/format/kargs/cmdline.ts";
 import { readSystem } from "../boot/system.ts";
 import {
@@ -14,6 +14,8 @@ import {
 } from "../image/reference.ts";
 import { openSource } from "../image/source.ts";
 import { readInstallConfig } from "../install/install-config.ts";
+import { mergeInstallOptions } from "../install/install-options.ts";
+import type { InstallPlan } from "../install/install-plan.ts";
 import {
   type InstallPreparation,
   type InstallRequest,
@@ -21,6 +23,7 @@ import {
   prepareInstall,
 } from "../install/to-filesystem.ts";
 import { absoluteReference } from "./absolute-reference.ts";
+import { makePrintConfigurationCommand } from "./install-configuration.ts";
 import { formatPlan } from "./plan-text.ts";
 import { enterPrivateMounts } from "./private-mounts.ts";
 import { makeObserver, makeProgressOption } from "./progress.ts";
@@ -30,7 +33,8 @@ import type { Terminal } from "./terminal.ts";
 export function makeInstallCommand(terminal: Terminal) {
   return new Command("install")
     .description("Install an image to a disk")
-    .addCommand(makeToFilesystemCommand(terminal));
+    .addCommand(makeToFilesystemCommand(terminal))
+    .addCommand(makePrintConfigurationCommand(terminal));
 }
 
 function collect(value: string, previous: string[]): string[] {
@@ -48,14 +52,21 @@ function makeToFilesystemCommand(terminal: Terminal) {
     .addOption(new Option("--target-no-signature-verification").hideHelp())
     .option("--karg <argument>", "kernel argument; may be repeated", collect, [])
     .option("--karg-delete <argument>", "one to leave out; may be repeated", collect, [])
+    .option(
+      "--uki-addon <name>",
+      "addon of the image's unified kernel to install; may be repeated; default: all",
+      collect,
+      [],
+    )
     .option("--disable-selinux", "turn SELinux off in the installed system, with selinux=0")
     .option("--root-mount-spec <spec>", 'value of root=; default: UUID=…, "" for none')
     .option("--boot-mount-spec <spec>", "partition to mount on /boot")
-    .option("--stateroot <name>", "name of the state that /var belongs to", "default")
+    .option("--stateroot <name>", 'name of the state that /var belongs to: "default"')
     .addOption(
-      new Option("--bootloader <name>", "boot loader to install")
-        .choices(["systemd", "none"] as const)
-        .default("systemd" as const),
+      new Option(
+        "--bootloader <name>",
+        "boot loader to install; default: as bootc/install/*.toml says, else systemd",
+      ).choices(["systemd", "none"] as const),
     )
     .option("--composefs-backend", "accepted for bootc's sake: it is the only backend")
     .option("--allow-missing-verity", "install to a file system without fs-verity")
@@ -67,12 +78,19 @@ function makeToFilesystemCommand(terminal: Terminal) {
     .addOption(makeProgressOption())
     .option("--dry-run", "check everything, then only print what would be installed, as JSON")
     .action(async (rootPath, options) => {
-      if (options.stateroot !== "default") {
-        throw new UnsupportedError("feature", 'The composefs backend has one stateroot, "default"');
-      }
+      const given = {
+        kargs: [...options.karg, ...(options.disableSelinux === true ? ["selinux=0"] : [])],
+        kargDeletes: options.kargDelete,
+        rootMountSpec: options.rootMountSpec ?? null,
+        bootMountSpec: options.bootMountSpec ?? null,
+        bootloader: options.bootloader ?? null,
+        stateroot: options.stateroot ?? null,
+        enforceSigpolicy: options.enforceContainerSigpolicy ?? null,
+      };
+      const merged = mergeInstallOptions(given, readInstallConfig("/"));
       const reference = demandSignature(
         absoluteReference(parseTransportReference(options.sourceImgref)),
-        options.enforceContainerSigpolicy,
+        merged.enforceSigpolicy,
       );
       await using source = openSource(reference);
       const request = {
@@ -80,12 +98,10 @@ function makeToFilesystemCommand(terminal: Terminal) {
         source,
         sourceReference: reference,
         targetReference: chooseTarget(reference, options.targetImgref, options.targetTransport),
-        rootMountSpec: options.rootMountSpec ?? null,
-        bootMountSpec: options.bootMountSpec ?? null,
-        kargs: [...options.karg, ...(options.disableSelinux === true ? ["selinux=0"] : [])],
-        kargDeletes: options.kargDelete,
+        ...merged,
+        given,
+        ukiAddons: options.ukiAddon,
         allowMissingVerity: options.allowMissingVerity === true,
-        bootloader: options.bootloader,
         genericImage: options.genericImage === true,
         skipFinalize: options.skipFinalize === true,
       };
@@ -120,12 +136,19 @@ async function install(
   using observer = makeObserver(terminal, progress);
   const plan = await installToFilesystem(request, preparation, observer);
   terminal.line(`Deployment: ${plan.id}`);
+  if (isRootDiscovered(plan)) {
+    terminal.line("The sealed kernel has no root=: it finds the root by its GPT partition type");
+  }
   terminal.line("Installation complete!");
 }
 
-/** `option` is --enforce-container-sigpolicy; without it the image's configuration says. */
-function demandSignature(reference: ImageReference, option: true | undefined): ImageReference {
-  const isDemanded = option ?? readInstallConfig("/").enforceContainerSigpolicy;
+/** Addons may have an argument for it, too. */
+function isRootDiscovered({ kernel, cmdline, entry }: InstallPlan): boolean {
+  const isSealed = kernel.kind === "uki" && !/^options /m.test(entry.text);
+  return isSealed && kernel.addons.length === 0 && !/(?:^|\s)root=/.test(cmdline);
+}
+
+function demandSignature(reference: ImageReference, isDemanded: boolean): ImageReference {
   return isDemanded ? { ...reference, signature: "containerPolicy" } : reference;
 }
 

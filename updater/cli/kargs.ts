@@ -3,11 +3,13 @@
 
 import { Command, Option } from "@commander-js/extra-typings";
 import { formatCmdline, parseCmdline } from "../../shared/format/kargs/cmdline.ts";
+import { isSealed } from "../boot/boot-entry.ts";
 import { applyKargs } from "../deploy/kargs.ts";
 import { type KargsEdits, parseEdits } from "../deploy/kargs-edit.ts";
-import { findNextEntry, isSealed, type KargsPlan, planKargs } from "../deploy/kargs-plan.ts";
+import { findNextEntry, type KargsPlan, planKargs } from "../deploy/kargs-plan.ts";
 import { listSources, type SourcedOptions } from "../deploy/kargs-source.ts";
 import { notePending } from "../deploy/pending.ts";
+import { noteStartedArguments } from "../deploy/started-arguments.ts";
 import { observeWorld } from "../deploy/world.ts";
 import { recordEvent } from "../journal/events.ts";
 import { formatCanonicalJson } from "../output/json.ts";
@@ -61,7 +63,7 @@ function showKargs(terminal: Terminal, json: boolean): void {
   using session = openSession("read", "kargs");
   const { system, boot, booted } = session;
   const { entry, slot } = findNextEntry(observeWorld(system, boot, booted));
-  const options = parseCmdline(entry.cmdline);
+  const options = parseCmdline(`${entry.cmdline} ${entry.addonArguments ?? ""}`);
   if (!json) {
     terminal.line(formatCmdline(options));
     return;
@@ -99,6 +101,7 @@ export function changeKargs(terminal: Terminal, { verb, edit, dryRun }: KargsReq
     terminal.line("No changes in the kernel arguments");
     return;
   }
+  noteStartedArguments(system, world);
   applyKargs(session, plan, world.stagedFile);
   notePending(system, boot, booted);
   const message = `Kernel arguments of the ${plan.slot} deployment are changed and count from the next boot on`;

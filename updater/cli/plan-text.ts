@@ -1,6 +1,7 @@
 // `--dry-run` prints plans as JSON: byte strings become text, bytes their size.
 
 import { fromByteString } from "../../shared/format/tree/node.ts";
+import { describeTrust } from "../deploy/image-admission.ts";
 import type { StagePreparation } from "../deploy/stage.ts";
 import { formatCanonicalJson } from "../output/json.ts";
 
@@ -9,11 +10,12 @@ export function formatPlan(plan: object): string {
 }
 
 /** The plan of staging with the local changes of /etc that would be carried over. */
-export function describeStage({ plan, etc, givesUp }: StagePreparation): object {
+export function describeStage({ plan, trust, etc, givesUp }: StagePreparation): object {
   return {
     kind: "stage",
     ...plan,
     ...(givesUp.length === 0 ? {} : { givesUp }),
+    trust: describeTrust(trust),
     etc: {
       added: etc.added.map(fromByteString),
       modified: etc.modified.map(fromByteString),

@@ -69,6 +69,12 @@ const ANSWERED = [
   [["--help"], 0, /^Usage: bootc .*composefs-finalize-staged/s, /^$/],
   [["install", "to-filesystem", "--help"], 0, /--source-imgref/, /^$/],
   [
+    ["install", "print-configuration", "--all"],
+    0,
+    /^\{"block":null,"boot-mount-spec":null,.*"stateroot":null\}\n$/,
+    /^$/,
+  ],
+  [
     ["status", "--json"],
     0,
     /^\{"apiVersion":"org\.containers\.bootc\/v1".*"booted":null.*\}$/,

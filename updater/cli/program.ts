@@ -8,6 +8,7 @@ import { Command, CommanderError, type CommandUnknownOpts } from "@commander-js/
 import packageJson from "../../package.json" with { type: "json" };
 import { describeError, UsageError } from "../../shared/error.ts";
 import { makeConfigDiffCommand } from "./config-diff.ts";
+import { makeContainerCommand } from "./container.ts";
 import { makeDeleteCommand } from "./delete-deployment.ts";
 import { makeEditCommand } from "./edit.ts";
 import { makeEtcCommand } from "./etc.ts";
@@ -59,6 +60,8 @@ export function makeProgram(terminal: Terminal) {
   const program = new Command("bootc")
     .description("Deploy and update a machine from bootable container images")
     .version(`bootc ${packageJson.version}`, "-V, --version")
+    // "--version" behind a verb is the verb's own.
+    .enablePositionalOptions()
     .addCommand(makeUpgradeCommand(terminal))
     .addCommand(makeSwitchCommand(terminal))
     .addCommand(makeRollbackCommand(terminal))
@@ -72,6 +75,7 @@ export function makeProgram(terminal: Terminal) {
     .addCommand(makeLoaderEntriesCommand(terminal))
     .addCommand(makeUsrOverlayCommand(terminal))
     .addCommand(makeInstallCommand(terminal))
+    .addCommand(makeContainerCommand(terminal))
     .addCommand(makeFinalizeCommand(terminal))
     .addCommand(makeInternalsCommand(terminal), { hidden: true });
   for (const command of withSubcommands(program)) {

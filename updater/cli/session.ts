@@ -112,7 +112,7 @@ export function requireComposefs(system: System, verb: OstreeVerb): BootedImage 
 }
 
 /** Clears read-only on our own copy of the mount; the running system keeps its protection. */
-export function makeWritable(system: System): void {
+function makeWritable(system: System): void {
   const root = findMount(system.mounts, system.physicalRoot);
   if (root === null) {
     throw new StateError(

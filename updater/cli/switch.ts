@@ -17,12 +17,14 @@ import { endVerb, makeSoftRebootOption } from "./soft-reboot.ts";
 import { switchInPlace } from "./switch-in-place.ts";
 import type { Terminal } from "./terminal.ts";
 import { printOutcome } from "./update-text.ts";
+import { makeWeakerTrustOption } from "./weaker-trust.ts";
 
 interface SwitchOptions {
   readonly quiet: boolean;
   readonly retain: boolean;
   readonly dryRun: boolean;
   readonly retryFailed: boolean;
+  readonly allowWeakerTrust: boolean;
   readonly progressFd: number | undefined;
 }
 
@@ -49,6 +51,7 @@ export function makeSwitchCommand(terminal: Terminal) {
     )
     .addOption(makeProgressOption())
     .option("--retry-failed", "also stage an image that failed to start on this machine")
+    .addOption(makeWeakerTrustOption())
     .option("--dry-run", "fetch, but only print what would be done, as JSON")
     .action(async (target, given) => {
       rejectOstree("switch");
@@ -61,6 +64,7 @@ export function makeSwitchCommand(terminal: Terminal) {
         retain: given.retain === true,
         dryRun: given.dryRun === true,
         retryFailed: given.retryFailed === true,
+        allowWeakerTrust: given.allowWeakerTrust === true,
         progressFd: given.progressFd,
       };
       if (given.mutateInPlace === true) {
@@ -89,7 +93,7 @@ export async function switchImage(
     return host.staged !== null && !options.dryRun;
   }
   using observer = makeObserver(terminal, options);
-  const { dryRun, retryFailed } = options;
+  const { allowWeakerTrust, dryRun, retryFailed } = options;
   const outcome = await updateImage(
     session,
     booted,
@@ -101,6 +105,7 @@ export async function switchImage(
       downloadOnly: false,
       dryRun,
       retryFailed,
+      allowWeakerTrust,
     },
     observer,
   );

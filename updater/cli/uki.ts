@@ -5,8 +5,9 @@ import { mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { Command } from "@commander-js/extra-typings";
 import { FormatError } from "../../shared/error.ts";
+import type { UnifiedKernel } from "../../shared/format/uki/reader.ts";
 import { writeChunksAtomic } from "../../shared/txn/atomic.ts";
-import { openUki, type UnifiedKernel } from "../boot/uki.ts";
+import { openUki } from "../boot/uki.ts";
 import type { Terminal } from "./terminal.ts";
 
 const FILES = [

@@ -3,6 +3,7 @@
 
 import { describeFailure } from "../deploy/boot-failure.ts";
 import type { ImageFacts } from "../deploy/image-facts.ts";
+import type { RenewedStatement } from "../deploy/statement-renewal.ts";
 import type { UpdateOutcome } from "../deploy/update.ts";
 import { displayReference, type ImageReference } from "../image/reference.ts";
 import { describeStage, formatPlan } from "./plan-text.ts";
@@ -24,7 +25,7 @@ export function printOutcome(
 ): void {
   const name = displayReference(reference);
   if (options.dryRun && outcome.kind !== "available" && outcome.kind !== "planned") {
-    terminal.write(formatPlan(outcome));
+    terminal.write(formatPlan(describeUnchanged(outcome)));
     return;
   }
   switch (outcome.kind) {
@@ -32,6 +33,7 @@ export function printOutcome(
       if (options.check) terminal.line(`No changes in: ${name}`);
       else if (outcome.slot === "booted") terminal.line("No update available.");
       else terminal.line(`No changes in: ${name}: it is the rollback, "bootc rollback" boots it`);
+      printRenewal(terminal, outcome.renewed);
       return;
     case "failed-before":
       terminal.line(`No update: ${describeFailure(outcome.failure)}`);
@@ -39,6 +41,7 @@ export function printOutcome(
       return;
     case "already-staged":
       terminal.line(STAGED_LINES[outcome.lock]);
+      printRenewal(terminal, outcome.renewed);
       return;
     case "available":
       terminal.line(`Update available for: ${name}`);
@@ -57,6 +60,20 @@ export function printOutcome(
       printFacts(terminal, outcome.facts, outcome.manifestDigest);
       return;
   }
+}
+
+/** Without the document itself. */
+function describeUnchanged(outcome: UpdateOutcome): object {
+  if (!("renewed" in outcome) || outcome.renewed === undefined) return outcome;
+  const { document, ...renewed } = outcome.renewed;
+  return { ...outcome, renewed };
+}
+
+/** The image is the same, its signatures are not. */
+function printRenewal(terminal: Terminal, renewed: RenewedStatement | undefined): void {
+  if (renewed === undefined) return;
+  const until = renewed.expires === null ? "does not expire" : `expires ${renewed.expires}`;
+  terminal.line(`Signature renewed: version ${renewed.version}, ${until}`);
 }
 
 const STAGED_LINES = {

@@ -19,6 +19,7 @@ import { openSession, type Session } from "./session.ts";
 import { endVerb, makeSoftRebootOption } from "./soft-reboot.ts";
 import type { Terminal } from "./terminal.ts";
 import { printOutcome } from "./update-text.ts";
+import { makeWeakerTrustOption } from "./weaker-trust.ts";
 
 interface UpgradeOptions {
   readonly quiet: boolean;
@@ -27,6 +28,7 @@ interface UpgradeOptions {
   readonly fromDownloaded: boolean;
   readonly dryRun: boolean;
   readonly retryFailed: boolean;
+  readonly allowWeakerTrust: boolean;
   readonly format: "humanreadable" | "json";
   readonly tag: string | null;
   readonly progressFd: number | undefined;
@@ -61,6 +63,7 @@ export function makeUpgradeCommand(terminal: Terminal) {
     )
     .addOption(makeProgressOption())
     .option("--retry-failed", "also stage an image that failed to start on this machine")
+    .addOption(makeWeakerTrustOption())
     .option("--dry-run", "fetch, but only print what would be done, as JSON")
     .action(async (given) => {
       const options: UpgradeOptions = {
@@ -70,6 +73,7 @@ export function makeUpgradeCommand(terminal: Terminal) {
         fromDownloaded: given.fromDownloaded === true,
         dryRun: given.dryRun === true,
         retryFailed: given.retryFailed === true,
+        allowWeakerTrust: given.allowWeakerTrust === true,
         format: given.format,
         tag: given.tag ?? null,
         progressFd: given.progressFd,
@@ -90,7 +94,7 @@ async function upgrade(terminal: Terminal, options: UpgradeOptions): Promise<boo
   const reference = chooseReference(session, options.tag);
   await using source = openSource(reference);
   using observer = makeObserver(terminal, options);
-  const { check: checkOnly, downloadOnly, dryRun, retryFailed, tag } = options;
+  const { allowWeakerTrust, check: checkOnly, downloadOnly, dryRun, retryFailed, tag } = options;
   const outcome = await updateImage(
     session,
     session.booted,
@@ -102,6 +106,7 @@ async function upgrade(terminal: Terminal, options: UpgradeOptions): Promise<boo
       downloadOnly,
       dryRun,
       retryFailed,
+      allowWeakerTrust,
       isExcursion: checkOnly && tag !== null,
     },
     observer,

@@ -115,7 +115,7 @@ describe("a failure", () => {
         image: "ostree-unverified-image:oci:/images/os",
         at: NOW,
         reason: "initramfs",
-        detail: "It ended before the system's services began: kernel, initramfs or first program",
+        detail: "It ended in the kernel or the initramfs, before the system was mounted",
         attempts: 3,
         retrying: false,
       },
@@ -236,9 +236,15 @@ describe("why", () => {
   const failed = { id, at: "2026-01-01T00:00:02.000Z", detail: 'Health check "web" failed' };
   const cases: [string, Partial<BootRecords>, string, string][] = [
     ["nothing is known", {}, "initramfs", NOW],
-    ["it got to userspace", { reached: [reached] }, "unknown", reached.at],
+    ["it was mounted", { reached: [reached] }, "unknown", reached.at],
     [
-      "it got to userspace, and so did the one that looks now",
+      "it was mounted more than once",
+      { reached: [{ id, at: "2025-12-31T00:00:00.000Z" }, reached] },
+      "unknown",
+      reached.at,
+    ],
+    [
+      "it was mounted, and so was the one that looks now",
       { reached: [reached, { id: idOf("a"), at: "2026-01-02T00:00:00.000Z" }] },
       "unknown",
       reached.at,

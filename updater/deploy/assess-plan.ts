@@ -8,13 +8,14 @@ import type { BootEntry } from "../boot/boot-entry.ts";
 import type { BootFailure } from "./boot-failure.ts";
 import type { BootRecords } from "./boot-record.ts";
 import type { EntryFile } from "./entry-exchange.ts";
+import type { EntryRename } from "./entry-rename.ts";
 import { NEW_COUNTER, planMenu } from "./menu-plan.ts";
 import { findGivenUp, findTrialEntry, isGrubTrial } from "./trial.ts";
 import type { World } from "./world.ts";
 
 export interface AssessPlan {
   /** The entry that is renamed, or null: this start is not on trial. */
-  readonly bless: { readonly id: string; readonly from: string; readonly to: EntryFile } | null;
+  readonly bless: ({ readonly id: string } & EntryRename) | null;
   /** GRUB is told that the start was good. */
   readonly blessGrub: boolean;
   /** GRUB gave a deployment up: the menu with that one behind the others, after which GRUB is told so. */
@@ -118,17 +119,16 @@ function findReason(
     return { at: refused.at, reason, detail: refused.text };
   }
   if (failed?.id === id) return { at: failed.at, reason: "unit", detail: failed.detail };
-  const last = reached.find((start) => start.id === id);
+  const last = reached.findLast((start) => start.id === id);
   if (watchdog) {
-    const where =
-      last !== undefined ? "after the system's services had begun" : "before the system's services";
+    const where = last !== undefined ? "after the system was mounted" : "in the initramfs";
     return { at: now, reason: "watchdog", detail: `The watchdog restarted the machine ${where}` };
   }
   if (last !== undefined) {
     const detail =
-      "The system's services had begun, and it ended without a word (crash, hang or power cut)";
+      "The system was mounted, and it ended without a word (panic, crash, hang or power cut)";
     return { at: last.at, reason: "unknown", detail };
   }
-  const detail = "It ended before the system's services began: kernel, initramfs or first program";
+  const detail = "It ended in the kernel or the initramfs, before the system was mounted";
   return { at: now, reason: "initramfs", detail };
 }

@@ -2,7 +2,7 @@
 //
 //   boot-trial.json    a deployment is on trial; whoever starts next without being counted looks after it
 //   boot-refused.json  prepare-root refused a deployment (initrd/refusal-record.ts writes it)
-//   boot-reached       a counted start got as far as the system's own services ("assess-boot reached" writes it)
+//   boot-reached       prepare-root mounted the deployment during a trial (initrd/reached-mark.ts writes it)
 //   boot-failed.json   a counted start failed its checks, or was not complete in time
 //
 // Nothing is decided by the last three: they say why, where the loader's counter says that.
@@ -11,7 +11,6 @@ import { join } from "node:path";
 import * as z from "zod";
 import { parseEntryName } from "../../shared/format/bls/entry-name.ts";
 import { readSmallText } from "../../shared/sys/small-file.ts";
-import { applyTransaction } from "../../shared/txn/apply.ts";
 import type { Step } from "../../shared/txn/plan.ts";
 import type { System } from "../boot/system.ts";
 import type { EntryFile } from "./entry-exchange.ts";
@@ -67,28 +66,7 @@ function readRecord<T>(physicalRoot: string, name: string, schema: z.ZodType<T>)
   }
 }
 
-/**
- * Writes the running deployment's line of `boot-reached`. The others' stay: what is fallen back to comes this way
- * before it looks at them.
- */
-export function noteReached(physicalRoot: string, id: string, now: Date): void {
-  const others = readReached(physicalRoot).filter((start) => start.id !== id);
-  const lines = [...others, { id, at: now.toISOString() }].map(
-    (start) => `${start.id} ${Math.floor(Date.parse(start.at) / 1000)}\n`,
-  );
-  applyTransaction({
-    prepare: makeDirectorySteps(physicalRoot),
-    commit: {
-      kind: "write",
-      path: recordPath(physicalRoot, "boot-reached"),
-      bytes: Buffer.from(lines.join("")),
-      mode: 0o644,
-    },
-    cleanup: [],
-  });
-}
-
-/** Lines `<id> <seconds since 1970>`. */
+/** A line `<id> <seconds since 1970>` for each start, the newest last; also of what is fallen back to. */
 function readReached(physicalRoot: string): BootRecords["reached"] {
   try {
     const text = readSmallText(recordPath(physicalRoot, "boot-reached"), SIZE_LIMIT_BYTES) ?? "";

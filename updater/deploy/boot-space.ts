@@ -6,25 +6,30 @@
 
 import { join } from "node:path";
 import { StateError } from "../../shared/error.ts";
+import { S_IFDIR, S_IFMT } from "../../shared/format/tree/node.ts";
 import { O } from "../../shared/sys/constants.ts";
 import { openDirectory, readDirectory } from "../../shared/sys/directory.ts";
 import { openat } from "../../shared/sys/file.ts";
 import { fstatatIfExists, fstatfs } from "../../shared/sys/stat.ts";
 import type { BootEntry } from "../boot/boot-entry.ts";
-import { type BootDirectory, kernelRoot } from "../boot/boot-layout.ts";
+import type { BootDirectory } from "../boot/boot-layout.ts";
+import { UKI_PARENT } from "../boot/kernel-directory.ts";
 import type { EntryFile } from "./entry-exchange.ts";
 import type { World } from "./world.ts";
 
 /** What is going to be written. */
 export interface BootFiles {
-  /** Sizes of the files of a new kernel directory; none when an equal kernel is there. */
+  /** Sizes of the files of a new kernel; none when an equal kernel is there. */
   readonly kernelBytes: readonly number[];
+  /** The names in each directory that they lie in; absent: those of one plain kernel. */
+  readonly kernelNames?: readonly (readonly string[])[];
   /** All of the staged directory. */
   readonly entries: readonly EntryFile[];
 }
 
 /** What a kernel takes up, and whom it could be taken from. */
 export interface KernelUse {
+  /** Below the boot directory. */
   readonly name: string;
   readonly bytes: number;
 }
@@ -39,13 +44,15 @@ export interface BootRoom {
   readonly givable: readonly { readonly id: string; readonly bytes: number }[];
 }
 
+const PLAIN_NAMES = ["vmlinuz", "initrd"];
 const DIRENT_BYTES = 32;
 const NAME_PART_LENGTH = 13;
 /** "." and "..", and a temporary name of 90 characters while a file is written. */
 const DIRECTORY_BYTES = DIRENT_BYTES * (2 + Math.ceil(90 / NAME_PART_LENGTH) + 1);
 
 /** Exact on vfat; ext4 needs less for directories. */
-export function countBootBytes({ kernelBytes, entries }: BootFiles, clusterBytes: number): number {
+export function countBootBytes(files: BootFiles, clusterBytes: number): number {
+  const { kernelBytes, entries, kernelNames = [PLAIN_NAMES] } = files;
   const round = (bytes: number) => Math.ceil(bytes / clusterBytes) * clusterBytes;
   const directory = (names: readonly string[]) =>
     round(
@@ -55,7 +62,10 @@ export function countBootBytes({ kernelBytes, entries }: BootFiles, clusterBytes
       ),
     );
   // Their parent grows by one cluster at most.
-  const kernel = kernelBytes.length === 0 ? 0 : directory(["vmlinuz", "initrd"]) + round(1);
+  const kernel =
+    kernelBytes.length === 0
+      ? 0
+      : kernelNames.reduce((sum, names) => sum + directory(names) + round(1), 0);
   const menu = entries.length === 0 ? 0 : directory(entries.map((e) => e.fileName)) + round(1);
   const texts = entries.map(({ text, bytes }) => bytes?.length ?? Buffer.byteLength(text));
   return [...kernelBytes, ...texts].reduce((sum, bytes) => sum + round(bytes), kernel + menu);
@@ -98,14 +108,15 @@ export function measureBootRoom(boot: BootDirectory, world: World | null): BootR
   if (world === null) return { ...room, staged: [], givable: [] };
   const measure = (name: string): KernelUse => ({
     name,
-    bytes: measureDirectory(join(kernelRoot(boot), name), blockSizeBytes),
+    bytes: measureFiles(join(boot.path, name), blockSizeBytes),
   });
-  const staged = onlyUsedBy(world, world.staged ?? [], world.live).map(measure);
-  return { ...room, staged, givable: listGivable(world, measure) };
+  const staged = onlyUsedBy(boot, world, world.staged ?? [], world.live).map(measure);
+  return { ...room, staged, givable: listGivable(boot, world, measure) };
 }
 
 /** Nobody needs to give up what is running, pinned, or on its way. */
 function listGivable(
+  boot: BootDirectory,
   world: World,
   measure: (name: string) => KernelUse,
 ): readonly { readonly id: string; readonly bytes: number }[] {
@@ -116,24 +127,36 @@ function listGivable(
     .toReversed()
     .map((entry) => {
       const others = world.live.filter((other) => other.deploymentId !== entry.deploymentId);
-      const kernels = onlyUsedBy(world, [entry], others).map(measure);
+      const kernels = onlyUsedBy(boot, world, [entry], others).map(measure);
       return { id: entry.deploymentId!, bytes: kernels.reduce((sum, k) => sum + k.bytes, 0) };
     });
 }
 
+/** Below the boot directory; unified kernels of GRUB are on another partition, and make no room on this one. */
 function onlyUsedBy(
+  { path, layout }: BootDirectory,
   world: World,
   entries: readonly BootEntry[],
   others: readonly BootEntry[],
 ): readonly string[] {
   const used = new Set(others.map((entry) => entry.artefact));
   const names = new Set(entries.map((entry) => entry.artefact));
-  return world.kernels.filter((name) => names.has(name) && !used.has(name));
+  const isMeant = (name: string) => names.has(name) && !used.has(name);
+  const ukis = layout.ukiPath === path ? world.ukis : [];
+  return [
+    ...world.kernels.filter(isMeant).map((name) => join(layout.kernelParent, name)),
+    ...ukis
+      .filter((name) => isMeant(name.replace(/\.efi(\.extra\.d)?$/, "")))
+      .map((name) => join(UKI_PARENT, name)),
+  ];
 }
 
-function measureDirectory(path: string, clusterBytes: number): number {
+/** Of a file, or of all files in a directory. */
+function measureFiles(path: string, clusterBytes: number): number {
   const round = (bytes: number) => Math.ceil(bytes / clusterBytes) * clusterBytes;
-  if (fstatatIfExists(null, path) === null) return 0;
+  const stat = fstatatIfExists(null, path);
+  if (stat === null) return 0;
+  if ((stat.mode & S_IFMT) !== S_IFDIR) return round(stat.sizeBytes);
   using fd = openDirectory(null, path);
   return readDirectory(fd).reduce(
     (sum, { name }) => sum + round(fstatatIfExists(fd, name)?.sizeBytes ?? 0),

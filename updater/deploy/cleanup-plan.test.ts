@@ -33,6 +33,7 @@ test("nothing booted or staged is touched", () => {
   expect(planCleanup(staged, all)).toEqual({
     kernels: [],
     ukis: [],
+    globalAddons: [],
     strays: [],
     stagedEntries: false,
     states: [],
@@ -49,6 +50,7 @@ test("what nothing boots goes, with interrupted work, whatever its name is", () 
   expect(planCleanup(world, all)).toEqual({
     kernels: ["bootc_composefs-old", idOf("d")],
     ukis: littered.ukis,
+    globalAddons: [],
     strays: littered.strays,
     stagedEntries: false,
     states: [orphan.id],

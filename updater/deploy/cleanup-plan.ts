@@ -5,6 +5,7 @@
 // the deployment. Where something that decides could not be read, nothing is concluded from it: then every
 // deployment and kernel stays, `kept` says why, and only what is nobody's in any case goes.
 
+import { parseComposefsKargs } from "../../shared/format/kargs/composefs.ts";
 import { artefactOwner } from "../boot/artefact-name.ts";
 import type { BootEntry } from "../boot/boot-entry.ts";
 import { deploymentTag } from "../image/boot-image.ts";
@@ -16,6 +17,8 @@ export interface CleanupPlan {
   readonly kernels: readonly string[];
   /** Names in `EFI/Linux/bootc` of unified kernels no entry boots, with their addons. */
   readonly ukis: readonly string[];
+  /** Names in `loader/addons` of addons of ours that no deployment needs. */
+  readonly globalAddons: readonly string[];
   /** Below the boot directory: files of writers that died. */
   readonly strays: readonly string[];
   /** Staged entries that nothing will apply: of a shutdown that failed, or a download that was not applied. */
@@ -58,8 +61,10 @@ export function planCleanup(world: World, scope: CleanupScope): CleanupPlan {
     kernelDoubt === null && !artefacts.has(name) && !lost.has(artefactOwner(name) ?? "");
   const kernels = world.kernels.filter(isUnused);
   const ukis = world.ukis.filter((name) => isUnused(name.replace(/\.efi(\.extra\.d)?$/, "")));
-  const ofKernels = { kernels, ukis, strays: world.strays };
-  const kept = [...new Set([doubt, kernelDoubt])].filter((reason) => reason !== null);
+  const addonDoubt = kernelDoubt ?? findAddonDoubt(world, needed);
+  const globalAddons = addonDoubt === null ? findUnusedAddons(world, needed) : [];
+  const ofKernels = { kernels, ukis, globalAddons, strays: world.strays };
+  const kept = [...new Set([doubt, kernelDoubt, addonDoubt])].filter((reason) => reason !== null);
   if (scope.kernelsOnly) {
     return { ...NOTHING, ...ofKernels, kept };
   }
@@ -87,6 +92,7 @@ export function planCleanup(world: World, scope: CleanupScope): CleanupPlan {
 const NOTHING: CleanupPlan = {
   kernels: [],
   ukis: [],
+  globalAddons: [],
   strays: [],
   stagedEntries: false,
   states: [],
@@ -107,7 +113,46 @@ function hasStaleEntries({ staged, stagedFile, live, brokenStaged, unread }: Wor
 
 function neededDeployments(world: World, entries: readonly BootEntry[]): ReadonlySet<string> {
   const ids = entries.map((entry) => entry.deploymentId).filter((id) => id !== null);
-  return new Set([...ids, ...world.pins, ...(world.booted === null ? [] : [world.booted.id])]);
+  // The arguments may name another one than the kernel's file does; that one starts.
+  const said = entries.flatMap((entry) => (entry.deploymentId === null ? [] : namedImages(entry)));
+  return new Set([
+    ...ids,
+    ...said,
+    ...world.pins,
+    ...(world.booted === null ? [] : [world.booted.id]),
+  ]);
+}
+
+function namedImages({ cmdline }: BootEntry): readonly string[] {
+  try {
+    return parseComposefsKargs(cmdline).map(({ digest }) => digest);
+  } catch {
+    return []; // it starts nothing then
+  }
+}
+
+/** Deployments with unified kernels of which nobody wrote down what they need. */
+function findAddonDoubt(
+  { states, globalAddons }: World,
+  needed: ReadonlySet<string>,
+): string | null {
+  if (globalAddons.length === 0) return null;
+  const unclear = [...needed].find((id) => {
+    const state = states.find((candidate) => candidate.id === id);
+    return state?.origin?.bootType !== "bls" && state?.addons === undefined;
+  });
+  return unclear === undefined
+    ? null
+    : `All addons stay: nobody knows which ones deployment ${unclear.slice(0, 12)} needs`;
+}
+
+function findUnusedAddons(
+  { states, globalAddons }: World,
+  needed: ReadonlySet<string>,
+): readonly string[] {
+  const staying = states.filter(({ id }) => needed.has(id));
+  const used = new Set(staying.flatMap(({ addons }) => addons ?? []));
+  return globalAddons.filter((name) => !used.has(name));
 }
 
 /** Why nothing may be concluded from the absence of an entry; null when something may. */

@@ -11,7 +11,7 @@ import { fstatatIfExists } from "../../shared/sys/stat.ts";
 import { syncPath } from "../../shared/txn/durable.ts";
 import { kernelRoot } from "../boot/boot-layout.ts";
 import { menuPath } from "../boot/boot-menu.ts";
-import { UKI_PARENT } from "../boot/kernel-directory.ts";
+import { ADDONS_PARENT, UKI_PARENT } from "../boot/kernel-directory.ts";
 import { tagRefName } from "../image/boot-image.ts";
 import { IMAGE_REF_PREFIX } from "../image/image-streams.ts";
 import { listKeptLayers, pruneDownloads } from "../image/kept-downloads.ts";
@@ -79,7 +79,11 @@ export function removeArtefacts(deployer: Omit<Deployer, "repo">, plan: CleanupP
   // Before kernels: one may be the second name of an entry that is going.
   removeAll(boot.path, plan.strays);
   removeAll(kernelRoot(boot), plan.kernels);
-  if (boot.layout.ukiPath !== null) removeAll(join(boot.layout.ukiPath, UKI_PARENT), plan.ukis);
+  const { ukiPath } = boot.layout;
+  if (ukiPath !== null) {
+    removeAll(join(ukiPath, UKI_PARENT), plan.ukis);
+    removeAll(join(ukiPath, ADDONS_PARENT), plan.globalAddons);
+  }
   const { deploy } = statePaths(system.physicalRoot, "");
   // Administrators make files like /etc/resolv.conf immutable.
   for (const name of [...plan.states, ...plan.leftovers])

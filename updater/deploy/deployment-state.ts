@@ -9,9 +9,18 @@ import { mkdiratIfMissing, openDirectory, removeTree } from "../../shared/sys/di
 import { fsync, syncfs } from "../../shared/sys/file.ts";
 import { removeFrozenTree } from "../../shared/sys/frozen-tree.ts";
 import { renameat2, symlinkat } from "../../shared/sys/link.ts";
+import { fstatatIfExists } from "../../shared/sys/stat.ts";
 import { writeFileAtomic } from "../../shared/txn/atomic.ts";
 import { explainNoSpace } from "../../shared/txn/no-space.ts";
-import { etcRulesName, policyRecordName, statePaths, VAR_DIRECTORY } from "./state-directory.ts";
+import { addonRecordName } from "./addon-record.ts";
+import {
+  etcRulesName,
+  policyRecordName,
+  statementName,
+  statePaths,
+  trustRecordName,
+  VAR_DIRECTORY,
+} from "./state-directory.ts";
 import { extractTree } from "./tree-extraction.ts";
 
 /** systemd's time stamp; without it ConditionNeedsUpdate=/etc fires at the next boot. */
@@ -27,6 +36,12 @@ export interface NewState {
   readonly origin: string;
   /** Text of the record of how the image was accepted. */
   readonly policy: string;
+  /** The signed statement that prepare-root will want to see, where the image has one. */
+  readonly statement: Uint8Array | null;
+  /** Text of the record of what the image trusts. */
+  readonly trust: string;
+  /** Text of the record of addons that its unified kernel needs; null for a plain kernel. */
+  readonly addons: string | null;
   /** Text of the record of the rules for /etc, where there are any. */
   readonly etcRules: string | null;
 }
@@ -56,13 +71,22 @@ function writeStateFiles(repo: Repository, physicalRoot: string, state: NewState
   using partial = openDirectory(null, paths.partial);
   writeFileAtomic(partial, `${state.id}.origin`, Buffer.from(state.origin), { mode: 0o644 });
   writeFileAtomic(partial, policyRecordName(state.id), Buffer.from(state.policy), { mode: 0o644 });
+  writeFileAtomic(partial, trustRecordName(state.id), Buffer.from(state.trust), { mode: 0o644 });
+  if (state.statement !== null) {
+    writeFileAtomic(partial, statementName(state.id), state.statement, { mode: 0o644 });
+  }
+  if (state.addons !== null) {
+    writeFileAtomic(partial, addonRecordName(state.id), Buffer.from(state.addons), { mode: 0o644 });
+  }
   if (state.etcRules !== null) {
     writeFileAtomic(partial, etcRulesName(state.id), Buffer.from(state.etcRules), { mode: 0o644 });
   }
   syncfs(partial);
-  removeFrozenTree(null, paths.directory);
-  renameat2(null, paths.partial, null, paths.directory);
+  // One that is tried again is still in the menu: at no moment it goes without.
+  const isThere = fstatatIfExists(null, paths.directory) !== null;
+  renameat2(null, paths.partial, null, paths.directory, isThere ? RENAME.EXCHANGE : 0);
   syncDirectory(paths.deploy);
+  removeFrozenTree(null, paths.partial);
 }
 
 /** An existing /var is the machine's and stays. */

@@ -1,18 +1,32 @@
 // A start on trial that failed its checks, or is not complete in time: why is written down for whoever starts
 // next, and the machine restarts when another deployment can take over (docs/boot-assessment.md).
+//
+// A soft reboot takes no try away, so a failed one does that here: the restart that follows is a full one, which the
+// boot loader counts, and there is one start less until the deployment before takes over.
 
 import { join } from "node:path";
+import { formatEntryName } from "../../shared/format/bls/entry-name.ts";
 import { readSmallText } from "../../shared/sys/small-file.ts";
 import { applySteps } from "../../shared/txn/apply.ts";
+import type { BootEntry } from "../boot/boot-entry.ts";
+import type { BootDirectory } from "../boot/boot-layout.ts";
+import { spendGrubTry } from "../boot/grub-counter.ts";
 import { runProgram } from "../boot/program.ts";
 import type { System } from "../boot/system.ts";
 import { type FailedRecord, writeFailedSteps } from "./boot-record.ts";
-import { findTrialEntry, isGivenUp, isGrubTrial } from "./trial.ts";
+import { type EntryRename, renameEntry } from "./entry-rename.ts";
+import { findTrialEntry, findUntried, isGivenUp, isGrubTrial } from "./trial.ts";
 import { requireBooted, type World } from "./world.ts";
 
 export type FailedStartPlan =
   | { readonly kind: "nothing"; readonly reason: string }
-  | { readonly kind: "failed"; readonly record: FailedRecord; readonly restarts: boolean };
+  | {
+      readonly kind: "failed";
+      readonly record: FailedRecord;
+      readonly restarts: boolean;
+      /** The loader did not count this start: its try is taken away here. */
+      readonly spends: EntryRename | "grubenv" | null;
+    };
 
 /** It runs while this is found out. */
 const OWN_UNIT = "bootc-boot-failed.service";
@@ -22,16 +36,32 @@ const RESULTS_LIMIT_BYTES = 64 * 1024;
 /** Asks systemd what is wrong. `now`: RFC 3339. */
 export function planFailedStart(system: System, world: World, now: string): FailedStartPlan {
   const { id } = requireBooted(world);
-  if (findTrialEntry(world) === null && !isGrubTrial(world)) {
+  const untried = findUntried(world);
+  if (findTrialEntry(world) === null && !isGrubTrial(world) && untried === null) {
     return { kind: "nothing", reason: "This start is not on trial" };
   }
   if (systemctl(["is-active", "boot-complete.target"]).trim() === "active") {
     return { kind: "nothing", reason: "This start is complete" };
   }
+  return planFailure(world, { id, at: now, detail: findCause(system) });
+}
+
+/** Of a start that is on trial, or of a soft reboot into what is to be tried. */
+export function planFailure(world: World, found: FailedRecord): FailedStartPlan {
   const restarts = world.live.some(
-    (entry) => entry.deploymentId !== null && entry.deploymentId !== id && !isGivenUp(entry),
+    (entry) => entry.deploymentId !== null && entry.deploymentId !== found.id && !isGivenUp(entry),
   );
-  return { kind: "failed", record: { id, at: now, detail: findCause(system) }, restarts };
+  const untried = findUntried(world);
+  if (untried === null) return { kind: "failed", record: found, restarts, spends: null };
+  const record = { ...found, detail: `After a soft reboot: ${found.detail}` };
+  const spends = untried === "grubenv" ? untried : spendTry(untried);
+  return { kind: "failed", record, restarts, spends: restarts ? spends : null };
+}
+
+function spendTry({ fileName, name, text }: BootEntry): EntryRename {
+  const { left, done } = name.counter!;
+  const counter = { left: left - 1, done: done + 1 };
+  return { from: fileName, to: { fileName: formatEntryName({ id: name.id, counter }), text } };
 }
 
 export function noteFailedStart(
@@ -39,6 +69,15 @@ export function noteFailedStart(
   { record }: Extract<FailedStartPlan, { kind: "failed" }>,
 ): void {
   applySteps(writeFailedSteps(physicalRoot, record));
+}
+
+/** Changes the menu: only with the lock, and nobody waits for it. */
+export function spendStart(
+  boot: BootDirectory,
+  { spends }: Extract<FailedStartPlan, { kind: "failed" }>,
+): void {
+  if (spends === "grubenv") spendGrubTry(boot);
+  else if (spends !== null) renameEntry(boot, spends);
 }
 
 function findCause(system: System): string {

@@ -5,9 +5,7 @@
 // /etc, then swapped in; a run that was interrupted anywhere is simply repeated.
 
 import { join } from "node:path";
-import { describeError } from "../../shared/error.ts";
 import { applyTransaction } from "../../shared/txn/apply.ts";
-import type { System } from "../boot/system.ts";
 import { recordEvent } from "../journal/events.ts";
 import { removeArtefacts } from "./cleanup.ts";
 import { planCleanup } from "./cleanup-plan.ts";
@@ -16,18 +14,31 @@ import { dropStaged, exchangeStaged, startMenuTrial } from "./entry-exchange.ts"
 import { mergeEtc } from "./etc-merge.ts";
 import { hasEtcOverlay } from "./etc-overlay.ts";
 import { readShutdownPolicy } from "./etc-policy-files.ts";
+import { forgetFinalizeFailure, noteFinalizeFailure } from "./finalize-failure.ts";
 import { type FinalizePlan, planFinalize } from "./finalize-plan.ts";
 import { readImageTree, requireEtc } from "./image-tree.ts";
 import { statePaths } from "./state-directory.ts";
 import { observeWorld, requireBooted, type World } from "./world.ts";
 
-/** Does what `planFinalize` says about this world; returns it. */
+/** Does what `planFinalize` says about this world; returns it. Whoever looks after the restart is told why it failed. */
 export function finalizeStaged(deployer: Deployer, world: World): FinalizePlan {
+  try {
+    return finalize(deployer, world);
+  } catch (error) {
+    const id = world.stagedFile?.id;
+    if (id !== undefined && !isApplied(deployer, id)) {
+      noteFinalizeFailure(deployer.system, id, error, new Date());
+    }
+    throw error;
+  }
+}
+
+function finalize(deployer: Deployer, world: World): FinalizePlan {
   const { system, boot } = deployer;
   const plan = planFinalize(world);
   if (plan.kind === "nothing") return plan;
   if (plan.kind === "merge-and-exchange") {
-    tellFailure(system, plan.id, () => mergeIntoStaged(deployer, requireBooted(world).id, plan.id));
+    mergeIntoStaged(deployer, requireBooted(world).id, plan.id);
     startMenuTrial(boot, plan.entries);
     const present = (world.staged ?? []).map(({ fileName }) => fileName);
     applyTransaction(exchangeStaged(system, boot, plan.entries, present));
@@ -35,20 +46,19 @@ export function finalizeStaged(deployer: Deployer, world: World): FinalizePlan {
   } else {
     applyTransaction(dropStaged(system, boot));
   }
+  forgetFinalizeFailure(system);
   const after = observeWorld(system, boot, world.booted);
   removeArtefacts(deployer, planCleanup(after, { tags: [], kernelsOnly: true }));
   return plan;
 }
 
-/** Whoever looks after the restart finds no update; the journal says why. */
-function tellFailure(system: System, id: string, work: () => void): void {
+/** The entries were exchanged, and what failed came after. */
+function isApplied({ boot, system }: Deployer, id: string): boolean {
   try {
-    work();
-  } catch (error) {
-    const reason = describeError(error);
-    const message = `Deployment ${id} was not applied: ${reason}`;
-    recordEvent(system, "finalizeFailed", message, { DEPLOYMENT: id, REASON: reason });
-    throw error;
+    const { live } = observeWorld(system, boot, null);
+    return live.find(({ deploymentId }) => deploymentId !== null)?.deploymentId === id;
+  } catch {
+    return false;
   }
 }
 

@@ -19,7 +19,7 @@ import type { World } from "./world.ts";
 const [a, b] = [idOf("a"), idOf("b")];
 const installed = installWorld(makeImage("a"));
 const staged = afterStage(installed, planStage(installed, stageRequest(makeImage("b"))));
-const kernelFiles = {} as never; // only whether there are any counts here
+const kernelFiles = { kind: "bls" } as never; // only whether there are any counts here
 
 function deployment(digit: string, changes: Partial<DeploymentFacts> = {}): DeploymentFacts {
   const { osRelease, manifestDigest } = makeImage(digit);
@@ -47,6 +47,8 @@ function factsOf(world: World, changes: Partial<HostFacts> = {}): HostFacts {
         { isComplete: true, bootDigest: name.at(-1)!.repeat(64) },
       ]),
     ),
+    ukis: new Map(),
+    addons: new Map(),
     brokenRecords: [],
     metadataOnly: false,
     ...changes,

@@ -10,6 +10,7 @@ import { judgeLostEntries } from "./host-entries.ts";
 import type { DeploymentFacts, HostFacts } from "./host-facts.ts";
 import { type HostFinding, type HostStep, short } from "./host-finding.ts";
 import { judgeOrigin } from "./host-origins.ts";
+import { checkUnified } from "./host-unified.ts";
 import { statePaths, VAR_LINK } from "./state-directory.ts";
 import { findTrialEntry } from "./trial.ts";
 import type { World } from "./world.ts";
@@ -23,6 +24,7 @@ export function checkHost(facts: HostFacts): readonly HostFinding[] {
     ...judgeLostEntries(facts),
     ...checkEntries(facts),
     ...checkKernels(facts),
+    ...checkUnified(facts),
     ...[...facts.deployments.values()].flatMap((each) => checkState(facts, each)),
     ...checkStaged(world),
     ...checkLeftovers(facts),
@@ -105,11 +107,12 @@ function checkKernels(facts: HostFacts): readonly HostFinding[] {
   return world.live.flatMap(({ artefact, deploymentId, entry }): HostFinding[] => {
     if (artefact === null || deploymentId === null || seen.has(artefact)) return [];
     seen.add(artefact);
-    if (entry.target.kind !== "linux") return checkUki(world, artefact);
+    // Unified ones: host-unified.ts.
+    if (entry.target.kind !== "linux") return [];
     const found = kernels.get(artefact) ?? null;
     const owners = world.live.filter((each) => each.artefact === artefact);
     const originals = owners.flatMap((each) => deployments.get(each.deploymentId ?? "") ?? []);
-    const original = originals.find(({ image }) => image?.kernel);
+    const original = originals.find(({ image }) => image?.kernel?.kind === "bls");
     const expected =
       original?.image?.bootDigest ?? originOf(world, deploymentId)?.bootDigest ?? null;
     const isMissing = found === null || !found.isComplete;
@@ -125,12 +128,6 @@ function checkKernels(facts: HostFacts): readonly HostFinding[] {
       },
     ];
   });
-}
-
-function checkUki(world: World, artefact: string): HostFinding[] {
-  if (world.ukis.includes(`${artefact}.efi`)) return [];
-  const problem = "The unified kernel is missing; its entry cannot start";
-  return [{ kind: "kernel-missing", path: `${artefact}.efi`, problem, advice: SWITCH, steps: [] }];
 }
 
 function originOf(world: World, id: string) {

@@ -16,7 +16,9 @@ import {
   replaceParameter,
 } from "../../shared/format/kargs/cmdline.ts";
 import { ARTEFACT_PREFIX } from "../boot/artefact-name.ts";
+import { type BootEntry, isSealed } from "../boot/boot-entry.ts";
 import type { BrokenEntry } from "../boot/entry-directory.ts";
+import { UKI_PARENT } from "../boot/kernel-directory.ts";
 import type { DeploymentFacts, HostFacts } from "./host-facts.ts";
 import { type HostFinding, type HostStep, short } from "./host-finding.ts";
 import { makeImageParameter } from "./kargs-base.ts";
@@ -103,6 +105,13 @@ function makeSteps(
   // GRUB's menu is made as a whole, by the next update.
   if (image?.kernel == null || state?.complete !== true || world.layout.loader === "grub")
     return [];
+  if (image.kernel.kind === "uki") {
+    const artefact = `${ARTEFACT_PREFIX}${id}`;
+    const isThere = world.ukis.includes(`${artefact}.efi`);
+    const entry = makeEntry(facts, deployment, artefact, fileName);
+    const write: HostStep = { kind: "write-entry", entry };
+    return isThere ? [write] : [{ kind: "copy-uki", artefact, from: id }, write];
+  }
   const expected = image.bootDigest ?? state.origin?.bootDigest ?? null;
   const equal = [...facts.kernels].find(
     ([, kernel]) => expected !== null && kernel?.bootDigest === expected,
@@ -119,7 +128,7 @@ function makeSteps(
 function makeEntry(
   { world, cmdline }: HostFacts,
   { id, image }: DeploymentFacts,
-  directory: string,
+  kernelName: string,
   fileName: string | null,
 ) {
   const osRelease = image?.osRelease ?? new Map<string, string>();
@@ -127,24 +136,35 @@ function makeEntry(
   const version = osRelease.get("VERSION_ID") ?? osRelease.get("VERSION") ?? id;
   const position = world.live.filter(({ deploymentId }) => deploymentId !== null).length;
   const running = world.live.find(({ deploymentId }) => deploymentId === world.booted?.id);
-  const options = parseCmdline(running?.entry.options ?? cmdline).filter(
+  const isSealedImage = image?.unified?.isSealed === true;
+  const options = parseCmdline(argumentsOf(running) ?? cmdline).filter(
     ({ key }) => !LOADER_PARAMETERS.has(key),
   );
   const parameter = makeImageParameter({
     id,
     verityOptional: world.booted?.verityOptional ?? false,
   });
-  const path = `${world.layout.linuxPrefix}/${directory}`;
+  const path = `${world.layout.linuxPrefix}/${kernelName}`;
   const text = formatEntry({
     title: osRelease.get("PRETTY_NAME") ?? osRelease.get("NAME") ?? osId,
     version,
-    target: { kind: "linux", linux: `${path}/vmlinuz`, initrds: [`${path}/initrd`] },
-    options: formatCmdline(replaceParameter(options, parameter)),
+    target:
+      image?.kernel?.kind === "uki"
+        ? { kind: "efi", key: "efi", path: `/${UKI_PARENT}/${kernelName}.efi` }
+        : { kind: "linux", linux: `${path}/vmlinuz`, initrds: [`${path}/initrd`] },
+    options: isSealedImage ? "" : formatCmdline(replaceParameter(options, parameter)),
     machineId: null,
     sortKey: makeSortKey(osId, position),
-    extra: keepSourceKeys(running?.entry.extra ?? []),
+    extra: isSealedImage ? [] : keepSourceKeys(running?.entry.extra ?? []),
   });
   return { fileName: fileName ?? freeName(world, osId, version, position), text };
+}
+
+/** What an entry gives its kernel, or what is in it; null when nobody knows. */
+function argumentsOf(entry: BootEntry | undefined): string | null {
+  if (entry === undefined) return null;
+  const text = isSealed(entry) ? entry.cmdline : entry.entry.options;
+  return text === "" ? null : text;
 }
 
 function freeName(world: World, osId: string, version: string, position: number): string {

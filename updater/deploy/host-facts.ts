@@ -3,17 +3,28 @@
 
 import { readlinkSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { FormatError, SyscallError } from "../../shared/error.ts";
+import type { FileNode } from "../../shared/format/tree/node.ts";
 import type { Repository } from "../../shared/store/repository.ts";
 import { readSmallText } from "../../shared/sys/small-file.ts";
-import { checkKernelDirectory, type KernelState } from "../boot/kernel-directory.ts";
-import { findBootKernel } from "../image/boot-kernel.ts";
+import {
+  ADDONS_PARENT,
+  checkKernelDirectory,
+  hashRegularFile,
+  type KernelState,
+  UKI_PARENT,
+} from "../boot/kernel-directory.ts";
+import { computeUkiDigest, openUki } from "../boot/uki.ts";
+import type { BootKernel, UnifiedKernelFiles } from "../image/boot-kernel.ts";
 import { readFileContent } from "../image/file-content.ts";
 import { readOsRelease } from "../image/os-release.ts";
+import { readUnifiedKernel } from "../image/sealed-image.ts";
 import { readCleanupScope } from "./cleanup.ts";
 import type { Deployer } from "./deployer.ts";
 import { readImageTree } from "./image-tree.ts";
-import { computeBootDigest, type KernelFiles } from "./kernel-source.ts";
+import { computeBootDigest, hashFile } from "./kernel-source.ts";
 import { statePaths, VAR_DIRECTORY } from "./state-directory.ts";
+import { findStoredKernel } from "./stored-kernel.ts";
 import type { World } from "./world.ts";
 
 const OS_RELEASE_LIMIT_BYTES = 1 << 20;
@@ -21,10 +32,29 @@ const RECORD_LIMIT_BYTES = 8 << 20;
 
 export interface ImageFacts {
   readonly osRelease: ReadonlyMap<string, string>;
-  /** Null for a unified kernel, and when only metadata is looked at. */
+  /** Null when only metadata is looked at, and without kernel. */
   readonly bootDigest: string | null;
-  /** Null for a unified kernel. */
-  readonly kernel: KernelFiles | null;
+  /** Null when its files cannot be found. */
+  readonly kernel: BootKernel | null;
+  /** Of its unified kernel. */
+  readonly unified?: UnifiedFacts;
+}
+
+export interface UnifiedFacts {
+  /** Its arguments are in it. */
+  readonly isSealed: boolean;
+  /** SHA-256 of the file; null when only metadata is looked at. */
+  readonly sha256: string | null;
+  /** Addons for every kernel, with the SHA-256 of each. */
+  readonly globalAddons: readonly { readonly name: string; readonly sha256: string | null }[];
+}
+
+/** A file on the boot partition. */
+export interface UkiState {
+  /** SHA-256 of the file; null when it cannot be read, or only metadata is looked at. */
+  readonly sha256: string | null;
+  /** Of kernel and initramfs in it; null the same, and when it is no unified kernel. */
+  readonly bootDigest: string | null;
 }
 
 export interface DeploymentFacts {
@@ -47,6 +77,10 @@ export interface HostFacts {
   readonly deployments: ReadonlyMap<string, DeploymentFacts>;
   /** All kernel directories, and those that entries name; null: not there. Digests are null without reading them. */
   readonly kernels: ReadonlyMap<string, KernelState | null>;
+  /** The unified kernels that entries name, as far as they are there. */
+  readonly ukis: ReadonlyMap<string, UkiState>;
+  /** SHA-256 of each addon for every kernel that is of ours; null without reading. */
+  readonly addons: ReadonlyMap<string, string | null>;
   /** Absolute paths of records of ours that cannot be understood; nothing is decided by one. */
   readonly brokenRecords: readonly string[];
   /** Without reading the kernels and their originals. */
@@ -63,8 +97,17 @@ export function readHostFacts(
   const artefacts = entries.flatMap(({ artefact, entry }) =>
     artefact !== null && entry.target.kind === "linux" ? [artefact] : [],
   );
+  const manifestsOf = (id: string) =>
+    (tagsById?.get(id) ?? []).map((tag) => tag.replace(/^.*bootc-/, ""));
   const read = (name: string): KernelState | null =>
     world.kernels.includes(name) ? checkKernelDirectory(boot, name, metadataOnly) : null;
+  const ukis = entries.flatMap(({ artefact, entry }) =>
+    artefact !== null && entry.target.kind === "efi" && world.ukis.includes(`${artefact}.efi`)
+      ? [artefact]
+      : [],
+  );
+  const { ukiPath } = boot.layout;
+  const hash = (path: string) => (metadataOnly ? null : hashRegularFile(join(ukiPath ?? "", path)));
   const ids = listIds(world);
   return {
     world,
@@ -76,13 +119,20 @@ export function readHostFacts(
         id,
         {
           id,
-          image: readImageFacts(repo, id, metadataOnly),
-          manifestDigests: (tagsById?.get(id) ?? []).map((tag) => tag.replace(/^.*bootc-/, "")),
+          image: readImageFacts(repo, world, id, manifestsOf(id), metadataOnly),
+          manifestDigests: manifestsOf(id),
           varTarget: readLink(statePaths(system.physicalRoot, id).var),
         },
       ]),
     ),
     kernels: new Map([...artefacts, ...world.kernels].map((name) => [name, read(name)])),
+    ukis: new Map(
+      ukis.map((name) => [
+        name,
+        readUkiState(join(ukiPath ?? "", UKI_PARENT, `${name}.efi`), metadataOnly),
+      ]),
+    ),
+    addons: new Map(world.globalAddons.map((name) => [name, hash(join(ADDONS_PARENT, name))])),
     brokenRecords: listRecords(system.physicalRoot, world).filter(isBrokenRecord),
     metadataOnly,
   };
@@ -98,7 +148,10 @@ function listRecords(physicalRoot: string, { states }: World): readonly string[]
   ];
   return [
     ...machine.map((name) => join(physicalRoot, "state/bootc", name)),
-    ...states.map(({ id }) => statePaths(physicalRoot, id).policy),
+    ...states.flatMap(({ id }) => {
+      const { addons, policy } = statePaths(physicalRoot, id);
+      return [policy, addons];
+    }),
   ];
 }
 
@@ -125,19 +178,52 @@ function listIds(world: World): readonly string[] {
   return [...new Set(ids)];
 }
 
-function readImageFacts(repo: Repository, id: string, metadataOnly: boolean): ImageFacts | null {
+function readImageFacts(
+  repo: Repository,
+  { states }: World,
+  id: string,
+  manifestDigests: readonly string[],
+  metadataOnly: boolean,
+): ImageFacts | null {
+  const origin = states.find((state) => state.id === id)?.origin;
   try {
     const tree = readImageTree(repo, id);
     const osRelease = readOsRelease(tree, (file) =>
       readFileContent(repo, file, OS_RELEASE_LIMIT_BYTES),
     );
-    const found = findBootKernel(tree);
-    const kernel =
-      found.kind === "bls" ? { vmlinuz: found.vmlinuz, initrd: found.initramfs } : null;
+    const kernel = findStoredKernel(repo, tree, manifestDigests, origin?.bootType ?? "bls");
     const bootDigest = kernel === null || metadataOnly ? null : computeBootDigest(repo, kernel);
-    return { osRelease, bootDigest, kernel };
+    if (kernel?.kind !== "uki") return { osRelease, bootDigest, kernel };
+    return { osRelease, bootDigest, kernel, unified: readUnified(repo, kernel, metadataOnly) };
   } catch {
     return null; // the check of the repository says what is wrong with it
+  }
+}
+
+function readUnified(
+  repo: Repository,
+  kernel: UnifiedKernelFiles,
+  metadataOnly: boolean,
+): UnifiedFacts {
+  const hash = (file: FileNode) => (metadataOnly ? null : hashFile(repo, file));
+  return {
+    isSealed: readUnifiedKernel(repo, kernel).cmdline !== null,
+    sha256: hash(kernel.file),
+    globalAddons: kernel.globalAddons.map(({ name, file }) => ({ name, sha256: hash(file) })),
+  };
+}
+
+function readUkiState(path: string, metadataOnly: boolean): UkiState {
+  if (metadataOnly) return { sha256: null, bootDigest: null };
+  const sha256 = hashRegularFile(path);
+  try {
+    using uki = openUki(path);
+    return { sha256, bootDigest: computeUkiDigest(uki) };
+  } catch (error) {
+    if (error instanceof FormatError || error instanceof SyscallError) {
+      return { sha256, bootDigest: null };
+    }
+    throw error;
   }
 }
 

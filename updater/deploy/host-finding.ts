@@ -12,6 +12,9 @@ export type HostFindingKind =
   | "old-name"
   | "kernel-missing"
   | "kernel-damaged"
+  | "kernel-wrong"
+  | "addon-missing"
+  | "addon-damaged"
   | "state-incomplete"
   | "origin-broken"
   | "origin-incomplete"
@@ -26,6 +29,9 @@ export type HostStep =
   /** Absolute paths. */
   | { readonly kind: "remove"; readonly path: string }
   | { readonly kind: "copy-kernel"; readonly directory: string; readonly from: string }
+  /** A unified kernel, less ".efi"; one of the addons for all of them. */
+  | { readonly kind: "copy-uki"; readonly artefact: string; readonly from: string }
+  | { readonly kind: "copy-addon"; readonly name: string; readonly from: string }
   | { readonly kind: "write-origin"; readonly id: string; readonly text: string }
   /** Beside the live entries, or in the place of a broken one. */
   | { readonly kind: "write-entry"; readonly entry: EntryFile }

@@ -78,7 +78,7 @@ function improveOrigin(
   const byTag = only !== undefined && others.length === 0 ? only : null;
   return {
     imageReference: known.imageReference ?? twin?.imageReference ?? null,
-    bootType: origin === null && image !== null && image.kernel === null ? "uki" : known.bootType,
+    bootType: origin === null ? (image?.kernel?.kind ?? known.bootType) : known.bootType,
     bootDigest: image?.bootDigest ?? known.bootDigest,
     manifestDigest:
       (digestUncertain === true ? null : known.manifestDigest) ?? byTag ?? known.manifestDigest,

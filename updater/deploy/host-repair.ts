@@ -2,21 +2,30 @@
 // nothing more helps. Nothing is remembered between runs; each step is a transaction that leaves the machine
 // as it was or better, so an interruption costs nothing.
 
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { describeError, StateError, UnsupportedError } from "../../shared/error.ts";
 import { isDamage } from "../../shared/store/finding.ts";
 import { applyTransaction } from "../../shared/txn/apply.ts";
 import type { Step } from "../../shared/txn/plan.ts";
 import { menuPath } from "../boot/boot-menu.ts";
-import { findBootKernel } from "../image/boot-kernel.ts";
+import { ADDONS_PARENT, UKI_PARENT } from "../boot/kernel-directory.ts";
+import { findBootKernel, type UnifiedKernelFiles } from "../image/boot-kernel.ts";
 import type { Deployer } from "./deployer.ts";
 import { dropStaged } from "./entry-exchange.ts";
 import type { BootedImage } from "./environment.ts";
 import { checkHost } from "./host-check.ts";
 import { readHostFacts } from "./host-facts.ts";
-import type { HostFinding, HostStep } from "./host-finding.ts";
+import { type HostFinding, type HostStep, short } from "./host-finding.ts";
 import { readImageTree } from "./image-tree.ts";
-import { copyKernelSteps } from "./kernel-source.ts";
+import { nameDifferent } from "./kernel-plan.ts";
+import {
+  fromImage,
+  hashFile,
+  type KernelFile,
+  type KernelWrites,
+  kernelSteps,
+  listPlainWrites,
+} from "./kernel-source.ts";
 import { applyMigration, planMigration } from "./name-migration.ts";
 import { requireExactBootSpace } from "./space.ts";
 import { statePaths, VAR_DIRECTORY } from "./state-directory.ts";
@@ -122,6 +131,19 @@ function applyHostStep(deployer: Deployer, booted: BootedImage, step: HostStep):
     case "copy-kernel":
       copyKernel(deployer, step);
       break;
+    case "copy-uki":
+      copyFromImage(deployer, booted, step.from, ({ file }, esp) =>
+        fromImage(join(esp, UKI_PARENT, `${step.artefact}.efi`), file),
+      );
+      break;
+    case "copy-addon":
+      copyFromImage(deployer, booted, step.from, ({ globalAddons }, esp) => {
+        const addon = globalAddons.find(({ name, file }) =>
+          [name, nameDifferent(name, hashFile(deployer.repo, file))].includes(step.name),
+        );
+        return addon ? fromImage(join(esp, ADDONS_PARENT, step.name), addon.file) : null;
+      });
+      break;
     case "rename-artefacts":
       renameArtefacts(deployer, booted);
       break;
@@ -161,14 +183,37 @@ function copyKernel(
   { directory, from }: Extract<HostStep, { kind: "copy-kernel" }>,
 ): void {
   const kernel = findBootKernel(readImageTree(repo, from));
-  if (kernel.kind !== "bls") {
-    throw new UnsupportedError("feature", "A unified kernel cannot be copied again yet");
+  if (kernel.kind !== "bls")
+    throw new StateError("missing", `Deployment ${short(from)} has no plain kernel`);
+  const writes = listPlainWrites(boot, directory, kernel.vmlinuz, kernel.initramfs);
+  writeKernel({ system, boot }, writes);
+}
+
+/** A unified kernel, or an addon, from the image in which it still is. */
+function copyFromImage(
+  deployer: Deployer,
+  booted: BootedImage,
+  from: string,
+  choose: (kernel: UnifiedKernelFiles, esp: string) => KernelFile | null,
+): void {
+  const { system, boot } = deployer;
+  const world = observeWorld(system, boot, booted);
+  const facts = readHostFacts(deployer, world, true).deployments.get(from);
+  const kernel = facts?.image?.kernel;
+  const esp = boot.layout.ukiPath;
+  const file = kernel?.kind === "uki" && esp !== null ? choose(kernel, esp) : null;
+  if (file === null) {
+    throw new StateError("missing", `The image of deployment ${short(from)} does not have it`);
   }
-  const files = { vmlinuz: kernel.vmlinuz, initrd: kernel.initramfs };
-  requireExactBootSpace(boot, null, files, []);
-  const steps = copyKernelSteps(system.physicalRoot, boot, directory, files);
+  const parent = dirname(file.to);
+  const directories = [dirname(dirname(parent)), dirname(parent), parent];
+  writeKernel({ system, boot }, { directories, files: [file], stale: [], own: [] });
+}
+
+function writeKernel({ system, boot }: Omit<Deployer, "repo">, writes: KernelWrites): void {
+  requireExactBootSpace(boot, null, writes, []);
   // No transaction that takes back what it made: a copy that is cut off is no worse than a damaged one.
-  for (const step of steps) commit(step);
+  for (const step of kernelSteps(system.physicalRoot, writes)) commit(step);
 }
 
 function renameArtefacts(deployer: Deployer, booted: BootedImage): void {

@@ -15,8 +15,11 @@ import {
   type ImageReference,
   parseOriginReference,
 } from "../image/reference.ts";
+import type { DeploymentTrust } from "../trust/deployment-trust.ts";
 import type { BootFailure } from "./boot-failure.ts";
 import { type CachedUpdate, readCachedUpdate } from "./cached-update.ts";
+import { describeFinalizeFailure, readFinalizeFailure } from "./finalize-failure.ts";
+import { type MachineTrust, readHostTrust } from "./host-trust.ts";
 import { type ImageFacts, readImageFacts } from "./image-facts.ts";
 import type { PolicyRecord } from "./policy-record.ts";
 import { assignSlots } from "./slots.ts";
@@ -45,6 +48,8 @@ export interface Deployment {
   readonly cachedUpdate: CachedUpdate | null;
   /** How its image was accepted, where that was recorded. */
   readonly policy: PolicyRecord | null;
+  /** How it proves what it is; null where nobody can tell. */
+  readonly trust: DeploymentTrust | null;
   /** File name of its boot entry. */
   readonly entryFile: string | null;
 }
@@ -60,12 +65,15 @@ export interface HostState {
   readonly readOnly: boolean;
   /** What did not start, newest last. */
   readonly failures: readonly BootFailure[];
+  /** Null on a machine that does not run from an image. */
+  readonly trust: MachineTrust | null;
   readonly problems: readonly string[];
 }
 
 /** Reads what is missing in `world` (image versions, mounts of /usr) and sorts it into slots. */
 export function makeHostState(system: System, repo: Repository, world: World): HostState {
-  const problems = [...world.problems];
+  const notApplied = describeFinalizeFailure(world, readFinalizeFailure(system));
+  const problems = [...world.problems, ...(notApplied === null ? [] : [notApplied])];
   const facts = (state: DeploymentState): ImageFacts | null => {
     const digest = state.origin?.manifestDigest;
     if (digest === undefined || digest === null) return null;
@@ -76,13 +84,20 @@ export function makeHostState(system: System, repo: Repository, world: World): H
       return null;
     }
   };
+  const trust = readHostTrust({ system, repo }, world);
   const slots = assignSlots(world);
   const bootedEntry = world.live.find((entry) => entry.deploymentId === world.booted?.id);
   const describe = (id: string | undefined, entry: BootEntry | undefined): Deployment | null => {
     const state = id === undefined ? undefined : findDescribable(world, id);
     if (id === undefined || state === undefined) return null;
     const described = describeDeployment(world, state, entry, facts(state), problems);
-    return { ...described, softRebootCapable: canSoftReboot(system, repo, world, id) };
+    const proof = trust?.describe(state, described.missingVerityAllowed) ?? null;
+    if (proof?.refusal != null) problems.push(describeRefusal(id, world, proof.refusal));
+    return {
+      ...described,
+      trust: proof,
+      softRebootCapable: canSoftReboot(system, repo, world, id),
+    };
   };
   const update = readCachedUpdate(system.physicalRoot, problems);
   const follow = (deployment: Deployment | null): Deployment | null =>
@@ -99,7 +114,9 @@ export function makeHostState(system: System, repo: Repository, world: World): H
     usrOverlay: usr === null ? null : { readOnly: usr.readOnly },
     readOnly: physicalRoot !== null && isReadOnlyDevice(system, physicalRoot),
     failures: world.failures,
-    problems,
+    trust: trust?.machine ?? null,
+    // Whole only now, as what is described was looked at.
+    problems: [...problems, ...(trust?.problems ?? [])],
   };
 }
 
@@ -122,7 +139,7 @@ function describeDeployment(
   entry: BootEntry | undefined,
   facts: ImageFacts | null,
   problems: string[],
-): Omit<Deployment, "softRebootCapable"> {
+): Omit<Deployment, "softRebootCapable" | "trust"> {
   const { origin } = state;
   const karg = entry === undefined ? undefined : parseComposefsKargs(entry.cmdline)[0];
   return {
@@ -142,6 +159,12 @@ function describeDeployment(
     policy: state.policy ?? null,
     entryFile: entry?.fileName ?? null,
   };
+}
+
+function describeRefusal(id: string, world: World, refusal: string): string {
+  const which =
+    id === world.booted?.id ? "The running deployment" : `Deployment ${id.slice(0, 12)}`;
+  return `${which} would be refused when it is started: ${refusal}`;
 }
 
 function readReference(state: DeploymentState, problems: string[]): ImageReference | null {

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { formatCmdline, parseCmdline } from "../../shared/format/kargs/cmdline.ts";
 import { idOf, makeEntry } from "../../test/support/small-world.ts";
-import { firstArguments, inheritArguments } from "./kargs-base.ts";
+import { firstArguments, inheritArguments, readBaseArguments } from "./kargs-base.ts";
 import { chooseTrialKargs } from "./trial-kargs.ts";
 
 const OURS = chooseTrialKargs([], []);
@@ -15,7 +15,10 @@ function entryOf(options: string, ...extra: readonly string[]) {
 
 function inherit(entry: ReturnType<typeof entryOf>, before = "", after = "") {
   const made = { id: idOf("b"), verityOptional: false, kargs: parseCmdline(after) };
-  const { options, extra } = inheritArguments(entry, parseCmdline(before), made);
+  const { options, extra } = inheritArguments(
+    readBaseArguments(entry, parseCmdline(before), true),
+    made,
+  );
   return [formatCmdline(options).replace(idOf("b"), "B"), ...extra.map((pair) => pair.join(" "))];
 }
 

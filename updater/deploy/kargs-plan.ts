@@ -14,7 +14,7 @@ import {
   parseCmdline,
   subtractParameters,
 } from "../../shared/format/kargs/cmdline.ts";
-import type { BootEntry } from "../boot/boot-entry.ts";
+import { type BootEntry, isSealed } from "../boot/boot-entry.ts";
 import type { EntryFile } from "./entry-exchange.ts";
 import { findStagedEntry } from "./kargs-base.ts";
 import { MACHINE_SOURCE, settleMachine } from "./kargs-image.ts";
@@ -25,6 +25,9 @@ import { requireBooted, type World } from "./world.ts";
 
 /** x86 and arm64 cut a longer command line, without a word. */
 const LINE_LIMIT_BYTES = 2047;
+/** How an addon is made; `--secureboot-private-key` and `--secureboot-certificate` sign it. */
+const SEALED_ADVICE =
+  "ukify build --stub /usr/lib/systemd/boot/efi/addonx64.efi.stub --cmdline 'ARGUMENTS' --output NAME.addon.efi";
 
 /** A staged file that cannot be read is as good as none; what it meant is dropped with the next change. */
 const MENU_PARTS = ["live", "staged"] as const;
@@ -78,11 +81,6 @@ export function findNextEntry(world: World): Target {
   return { entry: first, slot, follower: staged };
 }
 
-/** Whether the arguments are in a unified kernel, and not in the entry: then these go before the others. */
-export function isSealed({ entry: { target, options } }: BootEntry): boolean {
-  return target.kind === "efi" && (target.key === "uki" || options === "");
-}
-
 /** What an entry gives its kernel. UnsupportedError when that is not in the entry. */
 function readArguments(entry: BootEntry): SourcedOptions {
   const { fileName } = entry;
@@ -92,7 +90,7 @@ function readArguments(entry: BootEntry): SourcedOptions {
   throw new UnsupportedError(
     "feature",
     `Boot entry "${fileName}" starts a unified kernel, whose arguments are sealed in it: put them into ` +
-      "/usr/lib/bootc/kargs.d of the image and build a new one, or beside the kernel into a signed addon (ukify)",
+      `/usr/lib/bootc/kargs.d of the image and seal it again, or beside the kernel into an addon, "${SEALED_ADVICE}"`,
   );
 }
 
@@ -167,7 +165,7 @@ function canTry(world: World, own: readonly BootEntry[], entry: BootEntry): bool
 
 /** The same change in an entry that has other arguments besides; one that is sealed stays. */
 function follow(entry: BootEntry, before: SourcedOptions, after: SourcedOptions): EntryFile {
-  if (entry.entry.target.kind !== "linux") return { fileName: entry.fileName, text: entry.text };
+  if (isSealed(entry)) return { fileName: entry.fileName, text: entry.text };
   const removed = subtractParameters(before.options, after.options);
   const added = subtractParameters(after.options, before.options);
   const left = subtractParameters(parseCmdline(entry.entry.options), removed);

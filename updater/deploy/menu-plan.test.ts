@@ -31,7 +31,7 @@ function fresh(digit: string, osRelease?: ReadonlyMap<string, string>): MenuItem
   return {
     kind: "new",
     image,
-    kernelDirectory: `bootc_composefs-${image.id}`,
+    kernel: { kind: "bls", directory: `bootc_composefs-${image.id}` },
     options: "",
     extra: [],
   };

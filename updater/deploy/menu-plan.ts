@@ -16,6 +16,7 @@ import {
 import { isShownBefore, orderNames } from "../../shared/format/grub/name-order.ts";
 import type { BootEntry } from "../boot/boot-entry.ts";
 import type { BootLayout } from "../boot/boot-layout.ts";
+import { UKI_PARENT } from "../boot/kernel-directory.ts";
 import type { EntryFile } from "./entry-exchange.ts";
 import { foreignFiles } from "./foreign-files.ts";
 import type { NewImage } from "./stage-plan.ts";
@@ -26,10 +27,15 @@ import type { World } from "./world.ts";
 export const NEW_COUNTER: BootCounter = { left: 3, done: 0 };
 const ROLLBACK_OS_ID = "bootc";
 
+/** The names of what it starts; see `KernelPlan`. */
+export type KernelPlace =
+  | { readonly kind: "bls"; readonly directory: string }
+  | { readonly kind: "uki"; readonly name: string };
+
 export interface NewMenuItem {
   readonly kind: "new";
   readonly image: Pick<NewImage, "id" | "osRelease">;
-  readonly kernelDirectory: string;
+  readonly kernel: KernelPlace;
   readonly options: string;
   readonly extra: BlsEntry["extra"];
 }
@@ -135,21 +141,36 @@ function makeFile(
 }
 
 function makeNewEntry(
-  { kernelDirectory, options, extra, image }: NewMenuItem,
+  { kernel, options, extra, image }: NewMenuItem,
   layout: BootLayout,
   sortKey: string | null,
 ): BlsEntry {
-  const { id, osRelease } = image;
-  const directory = `${layout.linuxPrefix}/${kernelDirectory}`;
   return {
-    title: osRelease.get("PRETTY_NAME") ?? osRelease.get("NAME") ?? osRelease.get("ID") ?? id,
+    title: makeTitle(image, kernel),
     version: imageVersion(image),
-    target: { kind: "linux", linux: `${directory}/vmlinuz`, initrds: [`${directory}/initrd`] },
+    target: makeTarget(kernel, layout),
     options,
     machineId: null,
     sortKey,
     extra,
   };
+}
+
+/** bootc's: for a unified kernel with the version behind the name (composefs-rs.md 5.4). */
+function makeTitle({ id, osRelease }: NewMenuItem["image"], { kind }: KernelPlace): string {
+  const name = osRelease.get("PRETTY_NAME") ?? osRelease.get("NAME") ?? osRelease.get("ID");
+  const version = osRelease.get("VERSION_ID") ?? osRelease.get("VERSION");
+  if (kind === "bls" || name === undefined || version === undefined) return name ?? id;
+  return `${name} ${version}`;
+}
+
+/** Key `efi`: every systemd-boot knows it, `uki` only those from 258 on, and the loader may be older than systemd. */
+function makeTarget(kernel: KernelPlace, { linuxPrefix }: BootLayout): BlsEntry["target"] {
+  if (kernel.kind === "uki") {
+    return { kind: "efi", key: "efi", path: `/${UKI_PARENT}/${kernel.name}.efi` };
+  }
+  const directory = `${linuxPrefix}/${kernel.directory}`;
+  return { kind: "linux", linux: `${directory}/vmlinuz`, initrds: [`${directory}/initrd`] };
 }
 
 /** Entries that are in the wanted order already need no new names. */

@@ -1,7 +1,8 @@
 // Telling others that the machine has to restart, or need not any more (bootc.md 2.6):
 //
-//   /run/reboot-required   there while something else than the running deployment boots next; kured,
-//                          Debian's motd and others look for it. First line as bootc's ostree backend has it
+//   /run/reboot-required   there while something else than the running deployment boots next, or that with other
+//                          kernel arguments; kured, Debian's motd and others look for it. First line as bootc's
+//                          ostree backend has it
 //   ostree/bootc           its modification time; bootc-status-updated.path watches it
 //
 // Both are notes: what boots is decided by the boot entries alone.
@@ -16,10 +17,11 @@ import type { System } from "../boot/system.ts";
 import type { BootedImage } from "./environment.ts";
 import { dropStaleNextRoot } from "./next-root.ts";
 import { assignSlots } from "./slots.ts";
+import { hasNewArguments } from "./started-arguments.ts";
 import { observeWorld, type World } from "./world.ts";
 
 /** Other programs write this file, too; only what begins so is ours. */
-const OURS = "bootc: Reboot required for image: ";
+const OURS = "bootc: Reboot required for ";
 /** Where `ostree/bootc` leads to (decided when the disk was installed; bootc.md 4.1). */
 const STATUS_DIRECTORY = "composefs/bootc";
 const STATUS_LINK = "ostree/bootc";
@@ -37,8 +39,11 @@ export function findPending(world: World): PendingDeployment | null {
   const isStaged = stagedFile !== null && !stagedFile.locked && slots.staged !== undefined;
   const queued = slots.rollbackQueued ? slots.rollback : undefined;
   const id = isStaged ? stagedFile.id : queued?.deploymentId;
-  if (id === undefined || id === null) return null;
-  const state = world.states.find((candidate) => candidate.id === id);
+  return id === undefined || id === null ? null : findImage(world, id);
+}
+
+function findImage({ states }: World, id: string): PendingDeployment {
+  const state = states.find((candidate) => candidate.id === id);
   return { id, manifestDigest: state?.origin?.manifestDigest ?? null };
 }
 
@@ -53,21 +58,37 @@ export function notePending(
   boot: BootDirectory,
   booted: BootedImage,
 ): PendingDeployment | null {
-  const pending = findPending(observeWorld(system, boot, booted));
+  const world = observeWorld(system, boot, booted);
+  const pending = findPending(world);
   dropStaleNextRoot(system, hostProgram(), pending?.id ?? null);
-  writeRebootRequired(system, pending);
+  writeRebootRequired(system, describeRestart(system, world, pending));
   touchStatus(system);
   return pending;
 }
 
-function writeRebootRequired(system: System, pending: PendingDeployment | null): void {
+/** What a restart is for; null when it would change nothing. */
+function describeRestart(
+  system: System,
+  world: World,
+  pending: PendingDeployment | null,
+): string | null {
+  if (pending !== null) return `image: ${nameImage(pending)}`;
+  if (world.booted === null || !hasNewArguments(system, world)) return null;
+  return `kernel arguments of image: ${nameImage(findImage(world, world.booted.id))}`;
+}
+
+function nameImage({ id, manifestDigest }: PendingDeployment): string {
+  return manifestDigest ?? id;
+}
+
+function writeRebootRequired(system: System, reason: string | null): void {
   const path = rebootRequiredPath(system);
   const present = readNote(path);
   const isForeign = present !== null && !present.startsWith(OURS);
   if (isForeign) return;
-  if (pending !== null) {
-    const text = `${OURS}${pending.manifestDigest ?? pending.id}\n`;
-    writeFileAtomic(null, path, Buffer.from(text), { mode: 0o644, sync: false });
+  if (reason !== null) {
+    const bytes = Buffer.from(`${OURS}${reason}\n`);
+    writeFileAtomic(null, path, bytes, { mode: 0o644, sync: false });
   } else if (present !== null) {
     rmSync(path, { force: true });
   }

@@ -208,6 +208,8 @@ test("a rollback is possible as well", () => {
 
 const locked = { ...WORLD, stagedFile: { id: B, locked: true } };
 const none = { ...WORLD, staged: null, stagedFile: null };
+const live = { ...none, live: [...WORLD.live, ...WORLD.staged!] };
+const going = { ...live, states: [state(A, KERNEL), state(B, KERNEL, false)] };
 test.each([
   // A full restart: as ever, and nothing is mounted for nothing.
   ["other", WORLD, null, { finalize: true, mount: null }],
@@ -221,9 +223,12 @@ test.each([
   ["soft-reboot", WORLD, null, { finalize: false, mount: A }],
   ["soft-reboot", none, null, { finalize: false, mount: A }],
   // Prepared for a rollback, or by somebody else.
-  ["soft-reboot", none, { id: B }, { finalize: false, mount: null }],
-  ["soft-reboot", WORLD, { id: idOf("c") }, { finalize: false, mount: null }],
+  ["soft-reboot", live, { id: B }, { finalize: false, mount: null }],
   ["soft-reboot", WORLD, { id: null }, { finalize: false, mount: null }],
+  // Given up after it was prepared, by a verb that was killed before it took that back.
+  ["soft-reboot", none, { id: B }, { finalize: false, mount: A }],
+  ["soft-reboot", going, { id: B }, { finalize: false, mount: A }],
+  ["soft-reboot", WORLD, { id: idOf("c") }, { finalize: false, mount: A }],
   // Held back after it was prepared.
   ["soft-reboot", locked, { id: B }, { finalize: false, mount: A }],
 ] as const)("shutdown for %s", (shutdown, world, prepared, expected) => {

@@ -116,22 +116,27 @@ function describeState(world: World, id: string): string[] {
  */
 function describeArguments(world: World, cmdline: string, entry: BootEntry): string[] {
   if (entry.cmdline === "") return ["its kernel arguments cannot be read"];
-  const wanted = keysOf(entry.cmdline);
-  const running = keysOf(cmdline);
+  const wanted = listOwnArguments(argumentsOf(entry));
+  const running = listOwnArguments(cmdline);
   if (isSame(wanted, running)) return [];
   const bootedEntry = world.live.find(({ deploymentId }) => deploymentId === world.booted?.id);
-  const booted = keysOf(bootedEntry?.cmdline ?? "");
-  const isInForce = bootedEntry !== undefined && isSame(intersect(running, booted), booted);
-  // Beside unified kernels there may be addons, which add to the arguments of one and not of another.
-  const mayHaveAddons = entry.entry.target.kind === "efi";
-  if (isInForce && !mayHaveAddons && isSame(wanted, booted)) return [];
-  return [
-    `its kernel arguments are others (${describeDifference(isInForce && !mayHaveAddons ? booted : running, wanted)})`,
-  ];
+  const booted = bootedEntry === undefined ? [] : listOwnArguments(argumentsOf(bootedEntry));
+  // What is added to a unified kernel is not added to another one, and the other way round.
+  const isInForce =
+    bootedEntry?.entry.target.kind === entry.entry.target.kind &&
+    isSame(intersect(running, booted), booted);
+  if (isInForce && isSame(wanted, booted)) return [];
+  const others = describeDifference(isInForce ? booted : running, wanted);
+  return [`its kernel arguments are others (${others})`];
+}
+
+/** Those of addons come last. One that Secure Boot refused is then missing in what runs: better no soft reboot. */
+export function argumentsOf({ cmdline, addonArguments = "" }: BootEntry): string {
+  return addonArguments === "" ? cmdline : `${cmdline} ${addonArguments}`;
 }
 
 /** Words without the image and the boot loader's own. */
-function keysOf(cmdline: string): string[] {
+export function listOwnArguments(cmdline: string): string[] {
   return parseCmdline(cmdline)
     .filter(({ key }) => !isImageKey(key) && !LOADER_WORDS.includes(key))
     .map(({ key, text, value }) => (value === null ? text : `${key}=${value}`));
@@ -208,7 +213,17 @@ export function planShutdown(
       return { finalize: true, mount: intoStaged ? stagedFile.id : null };
     case "soft-reboot":
       if (intoStaged) return { finalize: true, mount: stagedFile.id };
-      // Held back since it was prepared: then its /etc is the image's only.
-      return { finalize: false, mount: prepared === null || isPrepared ? bootedId : null };
+      // Held back since it was prepared, or given up: then its /etc is the image's only, or it is going away.
+      return { finalize: false, mount: isKept(world, prepared) && !isPrepared ? null : bootedId };
   }
+}
+
+/** Whether what is mounted is somebody else's, or a deployment that boots by itself, too. */
+function isKept(world: World, prepared: NextRoot | null): boolean {
+  if (prepared === null || prepared.id === null) return prepared !== null;
+  const { id } = prepared;
+  return (
+    world.live.some(({ deploymentId }) => deploymentId === id) &&
+    world.states.some((state) => state.id === id && state.complete)
+  );
 }

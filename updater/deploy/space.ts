@@ -4,7 +4,7 @@
 // Only what is certainly needed is asked for: an estimate that is too large must not keep a machine from
 // its updates. A disk that fills up in spite of this ends the pull, and what it wrote is removed.
 
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { StateError } from "../../shared/error.ts";
 import type { DirectoryNode, TreeNode } from "../../shared/format/tree/node.ts";
 import { O } from "../../shared/sys/constants.ts";
@@ -14,7 +14,7 @@ import { type BootDirectory, kernelRoot } from "../boot/boot-layout.ts";
 import type { PullPlan } from "../image/pull-plan.ts";
 import { countBootBytes, judgeBootRoom, measureBootRoom } from "./boot-space.ts";
 import type { EntryFile } from "./entry-exchange.ts";
-import { fileSizeBytes, type KernelFiles, kernelSizesBytes } from "./kernel-source.ts";
+import { fileSizeBytes, type KernelWrites } from "./kernel-source.ts";
 import type { World } from "./world.ts";
 
 const KERNEL_FILES = ["vmlinuz", "initrd"];
@@ -80,18 +80,23 @@ export function requireKernelSpace(boot: BootDirectory, plan: PullPlan, world: W
 }
 
 /**
- * Room on the boot partition for these very files; `files` null when an equal kernel is there. Answers
- * the names of the kernels that have to go first: those of the staged deployment, which is going to be replaced.
+ * Room on the boot partition for these very files. Answers what has to go first, below the boot directory: the
+ * kernels of the staged deployment, which is going to be replaced.
  */
 export function requireExactBootSpace(
   boot: BootDirectory,
   world: World | null,
-  files: KernelFiles | null,
+  { files }: KernelWrites,
   entries: readonly EntryFile[],
 ): readonly string[] {
-  const kernelBytes = files === null ? [] : kernelSizesBytes(files);
+  const kernelBytes = files.map(({ sizeBytes }) => sizeBytes);
+  const directories = [...new Set(files.map(({ to }) => dirname(to)))];
+  const kernelNames = directories.map((directory) =>
+    files.filter(({ to }) => dirname(to) === directory).map(({ to }) => basename(to)),
+  );
   const room = measureBootRoom(boot, world);
-  const first = judgeBootRoom(room, countBootBytes({ kernelBytes, entries }, room.clusterBytes));
+  const needed = countBootBytes({ kernelBytes, kernelNames, entries }, room.clusterBytes);
+  const first = judgeBootRoom(room, needed);
   // GRUB's /boot may be any file system: each file, and the two directories.
   const inodes = kernelBytes.length + entries.length + 2;
   requireSpace({ path: boot.path, what: "kernels and boot entries", bytes: 0, inodes });
@@ -145,6 +150,10 @@ function roundUp(bytes: number, unit: number): number {
 function bootedKernelBytes(boot: BootDirectory, world: World | null): number | null {
   const entry = world?.live.find(({ deploymentId }) => deploymentId === world.booted?.id);
   if (entry === undefined || entry.artefact === null) return null;
+  if (entry.entry.target.kind === "efi") {
+    const path = join(boot.layout.ukiPath ?? boot.path, entry.entry.target.path);
+    return fstatatIfExists(null, path)?.sizeBytes ?? null;
+  }
   const directory = join(kernelRoot(boot), entry.artefact);
   let sizeBytes = 0;
   for (const name of KERNEL_FILES) {

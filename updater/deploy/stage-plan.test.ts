@@ -124,7 +124,7 @@ const unified = {
 };
 
 test.each([
-  ["a booted unified kernel", unified, b, "starts from a unified kernel"],
+  ["a booted unified kernel that is gone", unified, b, "its unified kernel cannot be read"],
   ["the booted image", world, a, "existing booted deployment"],
   ["no booted system", { ...world, booted: null }, b, "not booted via bootc"],
   ["a booted image without entry", { ...world, live: [] }, b, "has no boot entry"],

@@ -5,13 +5,22 @@
 // to, plus every entry that is not ours, unchanged: the exchange at shutdown replaces the directory.
 
 import { StateError, UnsupportedError } from "../../shared/error.ts";
-import { type Cmdline, formatCmdline } from "../../shared/format/kargs/cmdline.ts";
-import { ARTEFACT_PREFIX } from "../boot/artefact-name.ts";
-import type { BootEntry } from "../boot/boot-entry.ts";
+import { type Cmdline, formatCmdline, parseCmdline } from "../../shared/format/kargs/cmdline.ts";
+import { type BootEntry, isSealed } from "../boot/boot-entry.ts";
+import type { BootLayout } from "../boot/boot-layout.ts";
 import type { KernelDirectory } from "../boot/kernel-directory.ts";
 import { type BootFailure, retryFailure } from "./boot-failure.ts";
 import type { EntryFile } from "./entry-exchange.ts";
-import { findKargsBase, inheritArguments } from "./kargs-base.ts";
+import { findDropped, findKargsBase, inheritArguments, readBaseArguments } from "./kargs-base.ts";
+import type { SourcedOptions } from "./kargs-source.ts";
+import {
+  type FormerAddons,
+  type KernelPlan,
+  NO_ADDONS,
+  planKernel,
+  recordAddons,
+  type UnifiedImage,
+} from "./kernel-plan.ts";
 import { type MenuItem, planMenu } from "./menu-plan.ts";
 import { formatOrigin } from "./origin.ts";
 import { formatStagedFile } from "./staged-file.ts";
@@ -28,15 +37,21 @@ export interface NewImage {
   /** Its own kernel arguments (kargs.d). */
   readonly kargs: Cmdline;
   readonly bootDigest: string;
+  /** Absent: it has a plain kernel. */
+  readonly unified?: UnifiedImage;
 }
 
 export interface StagePlan {
   readonly id: string;
-  /** `write` false: an equal kernel is there already, under this directory's name. */
-  readonly kernel: { readonly directory: string; readonly write: boolean };
+  readonly kernel: KernelPlan;
+  /** What the kernel gets from its boot entry, or has in it. */
   readonly cmdline: string;
+  /** Arguments of this machine that a sealed kernel does not take over; "" for none. */
+  readonly droppedArguments: string;
   readonly entries: readonly EntryFile[];
   readonly origin: string;
+  /** Text of the record of addons that it needs; null for a plain kernel. */
+  readonly addons: string | null;
   readonly stagedFile: string;
   /** All known failures, when this one is tried again; null: nothing changes. */
   readonly failures: readonly BootFailure[] | null;
@@ -48,6 +63,8 @@ export interface StageRequest {
   readonly imageKargs: ReadonlyMap<string, Cmdline>;
   /** The boot partition's kernels with their digests. */
   readonly kernels: readonly KernelDirectory[];
+  /** Of the running deployment; absent: none. */
+  readonly formerAddons?: FormerAddons;
   /** Whether the kernel may go without fs-verity. */
   readonly verityOptional: boolean;
   /** Download only. */
@@ -60,36 +77,52 @@ export interface StageRequest {
 export function planStage(world: World, request: StageRequest): StagePlan {
   const { image } = request;
   const booted = requireBooted(world);
+  requireLoader(world.layout, image);
   if (request.retryFailed !== true || !isFailed(world, image.id)) refuseCollision(world, image.id);
   const bootedEntry = findBootedEntry(world, booted.id);
-  const kernel = chooseKernel(image, request.kernels);
-  const base = findKargsBase(world, bootedEntry, request.imageKargs);
-  const { options, extra } = inheritArguments(
-    base,
-    request.imageKargs.get(base.deploymentId ?? "") ?? [],
-    { id: image.id, verityOptional: request.verityOptional, kargs: image.kargs },
-  );
+  const kernel = planKernel(image, request.kernels, request.formerAddons ?? NO_ADDONS);
+  const { options, extra, dropped } = planArguments(world, request, bootedEntry);
   const cmdline = formatCmdline(options);
   return {
     id: image.id,
     kernel,
-    cmdline,
+    cmdline: image.unified?.sealedCmdline ?? cmdline,
+    droppedArguments: formatCmdline(dropped),
     entries: planMenu(world, {
       names: "image",
       items: [
-        { kind: "new", image, kernelDirectory: kernel.directory, options: cmdline, extra },
+        { kind: "new", image, kernel, options: cmdline, extra },
         ...findFallbacks(world, bootedEntry, image.id),
       ],
     }),
     origin: formatOrigin({
       imageReference: image.originReference,
-      bootType: "bls",
+      bootType: kernel.kind,
       bootDigest: image.bootDigest,
       manifestDigest: image.manifestDigest,
     }),
+    addons: recordAddons(kernel),
     stagedFile: formatStagedFile({ id: image.id, locked: request.locked }),
     failures: request.retryFailed === true ? retryFailure(world.failures, image) : null,
   };
+}
+
+/** Of the new entry; one that starts a sealed kernel has none. */
+function planArguments(
+  world: World,
+  { image, imageKargs, verityOptional }: StageRequest,
+  bootedEntry: BootEntry,
+): SourcedOptions & { readonly dropped: Cmdline } {
+  const base = findKargsBase(world, bootedEntry, imageKargs);
+  const sealed = image.unified?.sealedCmdline ?? null;
+  if (sealed !== null && isSealed(base)) return { options: [], extra: [], dropped: [] };
+  const kargsD = imageKargs.get(base.deploymentId ?? "") ?? [];
+  const current = readBaseArguments(base, kargsD, image.unified === undefined);
+  if (sealed !== null) {
+    return { options: [], extra: [], dropped: findDropped(current, parseCmdline(sealed)) };
+  }
+  const made = { id: image.id, verityOptional, kargs: image.kargs };
+  return { ...inheritArguments(current, made), dropped: [] };
 }
 
 /** What stays behind the new deployment, in this order: the booted one, one that proved itself, pinned ones. */
@@ -102,6 +135,20 @@ function findFallbacks(world: World, booted: BootEntry, newId: string): readonly
     .map((entry) => ({ kind: "kept", entry }));
 }
 
+/** GRUB starts unified kernels from a file of its own, which nothing is staged to (docs/boot-loaders.md). */
+function requireLoader(
+  { loader, userConfig }: BootLayout,
+  { unified }: Pick<NewImage, "unified">,
+): void {
+  if (loader !== "grub" || (unified === undefined && userConfig === null)) return;
+  throw new UnsupportedError(
+    "feature",
+    unified === undefined
+      ? `GRUB on this machine starts unified kernels by "${userConfig}", to which nothing can be staged; install the image anew, with systemd-boot`
+      : "The image has a unified kernel, which this program does not start with GRUB; use an image with vmlinuz and initramfs.img, or install this one anew, with systemd-boot",
+  );
+}
+
 /** In the menu only because its tries ran out. */
 function isFailed(world: World, id: string): boolean {
   const entries = world.live.filter(({ deploymentId }) => deploymentId === id);
@@ -111,17 +158,10 @@ function isFailed(world: World, id: string): boolean {
 /** Its kernel arguments are carried over, so it must be there and have some. */
 function findBootedEntry(world: World, id: string): BootEntry {
   const found = world.live.find((entry) => entry.deploymentId === id);
-  if (found === undefined) {
-    throw new StateError(
-      "missing",
-      `The running deployment ${id} has no boot entry, so its kernel arguments are unknown`,
-      { id },
-    );
-  }
-  if (found.entry.target.kind === "linux") return found;
-  throw new UnsupportedError(
-    "feature",
-    "The running deployment starts from a unified kernel, whose arguments cannot be carried over yet",
+  if (found !== undefined) return found;
+  throw new StateError(
+    "missing",
+    `The running deployment ${id} has no boot entry, so its kernel arguments are unknown`,
     { id },
   );
 }
@@ -139,15 +179,4 @@ function refuseCollision(world: World, id: string): void {
     `Target image has the same fs-verity digest as the existing ${slot} deployment`,
     { id },
   );
-}
-
-/** The kernel directory to boot from: one with equal files, else a new one named after the image. */
-export function chooseKernel(
-  image: Pick<NewImage, "id" | "bootDigest">,
-  kernels: readonly KernelDirectory[],
-): StagePlan["kernel"] {
-  const equal = kernels.find((kernel) => kernel.bootDigest === image.bootDigest);
-  return equal === undefined
-    ? { directory: `${ARTEFACT_PREFIX}${image.id}`, write: true }
-    : { directory: equal.name, write: false };
 }

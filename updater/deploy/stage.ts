@@ -11,7 +11,7 @@ import { fstatatIfExists } from "../../shared/sys/stat.ts";
 import { applySteps, applyTransaction } from "../../shared/txn/apply.ts";
 import { syncPath } from "../../shared/txn/durable.ts";
 import type { Step, Transaction } from "../../shared/txn/plan.ts";
-import { type BootDirectory, kernelRoot } from "../boot/boot-layout.ts";
+import type { BootDirectory } from "../boot/boot-layout.ts";
 import { readKernelDirectories } from "../boot/kernel-directory.ts";
 import type { System } from "../boot/system.ts";
 import { type BootImage, readKargs } from "../image/boot-image.ts";
@@ -25,18 +25,25 @@ import { diffEtc, requireMergeable } from "./etc-merge.ts";
 import type { EtcDiff } from "./etc-plan.ts";
 import { type EtcRule, formatEtcPolicyRecord } from "./etc-policy.ts";
 import { readEtcPolicy } from "./etc-policy-files.ts";
+import {
+  admitDeployment,
+  type DeployedTrust,
+  observeRunningTrust,
+  stateOfTrust,
+} from "./image-admission.ts";
 import { readImageTree, requireEtc } from "./image-tree.ts";
 import {
   computeBootDigest,
-  copyKernelSteps,
-  type KernelFiles,
-  kernelFiles,
+  type KernelWrites,
+  kernelSteps,
+  listKernelWrites,
 } from "./kernel-source.ts";
 import { formatPolicyRecord, makePolicyRecord } from "./policy-record.ts";
 import { requireExactBootSpace, requireStateSpace } from "./space.ts";
 import { planStage, type StagePlan } from "./stage-plan.ts";
 import { formatStagedFile } from "./staged-file.ts";
 import { readStagedFile, stagedFilePath, statePaths } from "./state-directory.ts";
+import { readFormerKernel, readUnifiedImage } from "./unified-facts.ts";
 import { requireBooted, type World } from "./world.ts";
 
 const KARGS_LIMIT_BYTES = 1 << 20;
@@ -52,19 +59,25 @@ export interface StageInput {
   readonly locked: boolean;
   /** Also when it failed to start before. */
   readonly retryFailed?: boolean;
+  /** Signed statements that came with it. */
+  readonly statements?: readonly Uint8Array[];
+  /** Also when it proves less than what runs. */
+  readonly allowWeakerTrust?: boolean;
 }
 
 export interface StagePreparation {
   readonly plan: StagePlan;
+  readonly trust: DeployedTrust;
   /** What was changed locally in /etc; the merge is computed again at shutdown. */
   readonly etc: EtcDiff;
   readonly etcRules: readonly EtcRule[];
-  readonly files: KernelFiles;
-  /** Kernels of what is staged now, which goes first: else there is no room. */
+  /** On the boot partition. */
+  readonly kernel: KernelWrites;
+  /** Kernels of what is staged now, below the boot directory, which go first: else there is no room. */
   readonly givesUp: readonly string[];
 }
 
-/** Everything up to the first write; StateError for collisions and /etc conflicts. */
+/** Everything up to the first write; StateError for collisions and /etc conflicts, PolicyError without trust. */
 export function prepareStage(
   deployer: Deployer,
   world: World,
@@ -73,7 +86,8 @@ export function prepareStage(
   const { system, repo, boot } = deployer;
   const { image } = input;
   const booted = requireBooted(world);
-  const files = kernelFiles(image);
+  const unified = readUnifiedImage(repo, boot, image);
+  const former = readFormerKernel(repo, boot, world);
   const bootedTree = readImageTree(repo, booted.id);
   const plan = planStage(world, {
     image: {
@@ -82,14 +96,25 @@ export function prepareStage(
       originReference: input.originReference,
       osRelease: image.osRelease,
       kargs: image.kargsD,
-      bootDigest: computeBootDigest(repo, files),
+      bootDigest: computeBootDigest(repo, image.kernel),
+      ...(unified && { unified }),
     },
+    formerAddons: former.addons,
     imageKargs: readImageKargs(repo, booted.id, bootedTree, world.stagedFile?.id ?? null),
     kernels: readKernelDirectories(boot),
     verityOptional: booted.verityOptional || !repo.secure,
     locked: input.locked,
     retryFailed: input.retryFailed === true,
   });
+  const trust = admitDeployment(
+    { ...deployer, isForThisMachine: true },
+    {
+      image,
+      statements: input.statements ?? [],
+      running: observeRunningTrust(system, world),
+      allowWeaker: input.allowWeakerTrust === true,
+    },
+  );
   const etcRules = readEtcPolicy(system.root, repo, image.tree);
   const etc = diffEtc(
     { repo, etc: requireEtc(bootedTree, booted.id) },
@@ -98,11 +123,11 @@ export function prepareStage(
     etcRules,
   );
   requireMergeable(etc);
-  const kernel = plan.kernel.write ? files : null;
+  const kernel = listKernelWrites(boot, image.kernel, plan.kernel, former.artefact);
   const givesUp = requireExactBootSpace(boot, world, kernel, plan.entries);
   const etcTree = requireEtc(image.tree, image.deploymentId);
   requireStateSpace(system.physicalRoot, etcTree, measureLocal(system, etc));
-  return { plan, etc, etcRules, files, givesUp };
+  return { plan, trust, etc, etcRules, kernel, givesUp };
 }
 
 /** Sizes of the local files that shutdown will carry over. */
@@ -138,7 +163,7 @@ export function applyStage(
   preparation: StagePreparation,
 ): void {
   const { system, repo, boot } = deployer;
-  const { plan, etcRules, files, givesUp } = preparation;
+  const { plan, etcRules, givesUp } = preparation;
   if (givesUp.length > 0) giveUpStaged(deployer, givesUp);
   try {
     writeState(repo, system.physicalRoot, {
@@ -147,16 +172,16 @@ export function applyStage(
       var: null,
       origin: plan.origin,
       policy: formatPolicyRecord(makePolicyRecord(input.decision)),
+      ...stateOfTrust(preparation.trust),
+      addons: plan.addons,
       etcRules: etcRules.length === 0 ? null : formatEtcPolicyRecord(etcRules),
     });
-    const kernel = plan.kernel.write
-      ? copyKernelSteps(system.physicalRoot, boot, plan.kernel.directory, files)
-      : [];
+    const kernel = kernelSteps(system.physicalRoot, preparation.kernel);
     applyTransaction(makeStageTransaction(system, boot, plan, kernel));
     // After the commit: without it the next failure is just not counted as a new one.
     if (plan.failures !== null) applySteps(writeFailuresSteps(system.physicalRoot, plan.failures));
   } catch (error) {
-    undoStage(deployer, plan);
+    undoStage(deployer, preparation);
     throw error;
   }
 }
@@ -164,11 +189,13 @@ export function applyStage(
 /** Makes room for what replaces it. */
 function giveUpStaged({ system, boot }: Deployer, kernels: readonly string[]): void {
   applyTransaction(dropStaged(system, boot));
-  for (const name of kernels) removeTree(null, join(kernelRoot(boot), name));
-  syncPath(kernelRoot(boot));
+  for (const name of kernels) {
+    removeTree(null, join(boot.path, name));
+    syncPath(join(boot.path, name, ".."));
+  }
 }
 
-function undoStage({ system, boot }: Deployer, plan: StagePlan): void {
+function undoStage({ system, boot }: Deployer, { plan, kernel }: StagePreparation): void {
   try {
     const paths = statePaths(system.physicalRoot, plan.id);
     removeTree(null, paths.partial);
@@ -178,7 +205,7 @@ function undoStage({ system, boot }: Deployer, plan: StagePlan): void {
     // One that is tried again is in the menu still.
     if (earlier?.id === plan.id || plan.failures !== null) return;
     removeTree(null, paths.directory);
-    if (plan.kernel.write) removeTree(null, join(kernelRoot(boot), plan.kernel.directory));
+    for (const path of kernel.own) removeTree(null, path);
   } catch {
     // The first error is the one to report; the next staging or collection removes what is left.
   }

@@ -5,6 +5,9 @@
 //   state/deploy/<id>/<id>.origin    where the image came from
 //   state/deploy/<id>/<id>.imginfo what bootc once wrote instead of parts of the origin
 //   state/deploy/<id>/<id>.policy.json  which policy accepted it, and by which signature (ours)
+//   state/deploy/<id>/<id>.statement    the signed statement that prepare-root wants to see (ours)
+//   state/deploy/<id>/<id>.trust.json   what its image trusts, for status (ours)
+//   state/deploy/<id>/<id>.addons       which addons for every unified kernel it needs (ours)
 //   /run/composefs/staged-deployment what shutdown will make the default
 //
 // Reading is lenient: what is broken or half-written is reported, never fatal.
@@ -12,9 +15,13 @@
 import { lstatSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { describeError, isErrno, StateError } from "../../shared/error.ts";
+import { MAX_DOCUMENT_BYTES } from "../../shared/format/trust/statement.ts";
 import { decodeText, readSmallFile, readSmallText } from "../../shared/sys/small-file.ts";
 import { isDeploymentId } from "../boot/artefact-name.ts";
 import type { System } from "../boot/system.ts";
+import type { ImageTrust } from "../trust/image-trust.ts";
+import { parseTrustRecord } from "../trust/trust-record.ts";
+import { addonRecordName, parseAddonRecord } from "./addon-record.ts";
 import { parseLegacyImage } from "./legacy-image.ts";
 import { type Origin, parseOrigin } from "./origin.ts";
 import { type PolicyRecord, parsePolicyRecord } from "./policy-record.ts";
@@ -42,6 +49,9 @@ export interface StatePaths {
   /** Legacy only. */
   readonly imageRecord: string;
   readonly policy: string;
+  readonly statement: string;
+  readonly trust: string;
+  readonly addons: string;
   /** Empty file (ours): keep this deployment. */
   readonly pin: string;
   /** The rules for /etc as they were when it was staged (ours). */
@@ -62,6 +72,9 @@ export function statePaths(physicalRoot: string, id: string): StatePaths {
     origin: join(directory, `${id}.origin`),
     imageRecord: join(directory, `${id}.imginfo`),
     policy: join(directory, policyRecordName(id)),
+    statement: join(directory, statementName(id)),
+    trust: join(directory, trustRecordName(id)),
+    addons: join(directory, addonRecordName(id)),
     pin: join(directory, `${id}.pinned`),
     etcRules: join(directory, etcRulesName(id)),
   };
@@ -73,6 +86,14 @@ export function etcRulesName(id: string): string {
 
 export function policyRecordName(id: string): string {
   return `${id}.policy.json`;
+}
+
+export function statementName(id: string): string {
+  return `${id}.statement`;
+}
+
+export function trustRecordName(id: string): string {
+  return `${id}.trust.json`;
 }
 
 export interface DeploymentState {
@@ -87,6 +108,12 @@ export interface DeploymentState {
   readonly isPinned?: boolean;
   /** How its image was accepted; absent when nobody wrote that down. */
   readonly policy?: PolicyRecord;
+  /** Names of the addons for every unified kernel that it needs; absent when nobody knows. */
+  readonly addons?: readonly string[];
+  /** The signed statement beside it, whatever it is worth. */
+  readonly statement?: Uint8Array;
+  /** What its image trusts; absent when nobody wrote that down. */
+  readonly trust?: ImageTrust;
 }
 
 export interface StateListing {
@@ -117,6 +144,14 @@ function readState(physicalRoot: string, id: string, problems: string[]): Deploy
   const missing = (["etc", "var"] as const).filter((name) => !isDirectory(paths[name]));
   if (missing.length > 0) tell(`has no ${missing.join(" or ")} in its state`);
   const policy = readPart(paths.policy, RECORD_LIMIT_BYTES, parsePolicyRecord, tell);
+  const statement = readPart(paths.statement, MAX_DOCUMENT_BYTES, (bytes) => bytes, tell);
+  const trust = readPart(paths.trust, RECORD_LIMIT_BYTES, parseTrustRecord, tell);
+  const addons = readPart(
+    paths.addons,
+    RECORD_LIMIT_BYTES,
+    (bytes, path) => parseAddonRecord(decodeText(bytes, path), path),
+    tell,
+  );
   const isUncertain = origin?.isUncertain === true;
   return {
     id,
@@ -125,6 +160,9 @@ function readState(physicalRoot: string, id: string, problems: string[]): Deploy
     ...(isUncertain ? { digestUncertain: true } : {}),
     ...(isPinned(paths) ? { isPinned: true } : {}),
     ...(policy === null ? {} : { policy }),
+    ...(addons === null ? {} : { addons }),
+    ...(statement === null ? {} : { statement }),
+    ...(trust === null ? {} : { trust }),
   };
 }
 

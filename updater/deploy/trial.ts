@@ -27,6 +27,24 @@ export function isGrubTrial(world: World): boolean {
   return count.kind === "grubenv" && !count.blessed && startedId === world.booted?.id;
 }
 
+/**
+ * Whether the deployment that runs was entered by a soft reboot, and is on trial from its first real start on:
+ * its entry, or "grubenv" where GRUB's one counter is meant for it.
+ */
+export function findUntried(world: World): BootEntry | "grubenv" | null {
+  const { startedId, count } = world.assessment;
+  const id = world.booted?.id;
+  if (id === undefined || startedId === null || startedId === id) return null;
+  const first = world.live.find(({ deploymentId }) => deploymentId !== null);
+  if (count.kind === "grubenv")
+    return first?.deploymentId === id && !count.blessed ? "grubenv" : null;
+  return (
+    world.live.find(
+      ({ deploymentId, name }) => deploymentId === id && (name.counter?.left ?? 0) > 0,
+    ) ?? null
+  );
+}
+
 /** Deployments of ours that the loader gave up; of GRUB's menu too the entry has no tries left then. */
 export function findGivenUp(world: World): readonly BootEntry[] {
   const ours = world.live.filter(({ deploymentId }) => deploymentId !== null);

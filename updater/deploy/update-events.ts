@@ -5,6 +5,7 @@ import { displayReference, type ImageReference, parseOriginReference } from "../
 import { recordEvent } from "../journal/events.ts";
 import type { BootFailure } from "./boot-failure.ts";
 import type { ImageFacts } from "./image-facts.ts";
+import type { RenewedStatement } from "./statement-renewal.ts";
 import type { World } from "./world.ts";
 
 export interface UpdatedImage {
@@ -28,6 +29,15 @@ export function recordPulled(
     ...describe(image),
     DEPLOYMENT: pulled.id,
     FETCHED_BYTES: pulled.fetchedBytes,
+  });
+}
+
+export function recordRenewed(system: System, renewed: RenewedStatement): void {
+  const { expires, id, version } = renewed;
+  recordEvent(system, "statementRenewed", `Deployment ${id} has better signatures now`, {
+    DEPLOYMENT: id,
+    STATEMENT_VERSION: version,
+    EXPIRES: expires,
   });
 }
 

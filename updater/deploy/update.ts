@@ -14,6 +14,7 @@ import type { PullPlan } from "../image/pull-plan.ts";
 import type { PullProgress } from "../image/pull-progress.ts";
 import { formatOriginReference, type ImageReference } from "../image/reference.ts";
 import type { ImageSource, ResolvedImage } from "../image/resolved-image.ts";
+import { addStatements } from "../image/statement-source.ts";
 import {
   type BootFailure,
   describeFailure,
@@ -25,14 +26,18 @@ import { applyCleanup, readCleanupScope } from "./cleanup.ts";
 import { planCleanup } from "./cleanup-plan.ts";
 import type { Deployer } from "./deployer.ts";
 import type { BootedImage } from "./environment.ts";
+import { findStatements, observeRunningTrust, requireKnownSigner } from "./image-admission.ts";
 import { describeImage, type ImageFacts } from "./image-facts.ts";
 import { migrateNames } from "./name-migration.ts";
 import { requireKernelSpace, requirePullSpace } from "./space.ts";
 import { applyStage, prepareStage, type StagePreparation, setStagedLock } from "./stage.ts";
+import { applyRenewal, planRenewal, type RenewedStatement } from "./statement-renewal.ts";
+import { isGivenUp } from "./trial.ts";
 import {
   recordAvailable,
   recordPulled,
   recordRefused,
+  recordRenewed,
   recordStaged,
   type UpdatedImage,
 } from "./update-events.ts";
@@ -55,6 +60,8 @@ export interface UpdateRequest {
   readonly dryRun: boolean;
   /** Stage it also when it failed to start before. */
   readonly retryFailed?: boolean;
+  /** Also when the image proves less than what runs. */
+  readonly allowWeakerTrust?: boolean;
   /** `reference` is not what the machine follows, only looked at. */
   readonly isExcursion?: boolean;
 }
@@ -69,7 +76,11 @@ export interface UpdateObserver {
 
 export type UpdateOutcome =
   /** The image is deployed already. */
-  | { readonly kind: "unchanged"; readonly slot: "booted" | "rollback" }
+  | {
+      readonly kind: "unchanged";
+      readonly slot: "booted" | "rollback";
+      readonly renewed?: RenewedStatement;
+    }
   /** It did not start when it was tried, and nobody asked for another try. */
   | { readonly kind: "failed-before"; readonly failure: BootFailure }
   /** It is staged already; whether shutdown applies it may have changed. */
@@ -77,6 +88,7 @@ export type UpdateOutcome =
       readonly kind: "already-staged";
       readonly id: string;
       readonly lock: "locked" | "unlocked" | "kept";
+      readonly renewed?: RenewedStatement;
     }
   | {
       readonly kind: "available";
@@ -103,7 +115,10 @@ export async function updateImage(
   const world = observeWorld(system, deployer.boot, booted);
   const resolving = resolveAdmitted(request.source, request.reference);
   const admitted = await raceAbort(resolving, observer.signal);
-  const { resolved } = admitted;
+  const running = observeRunningTrust(system, world);
+  // Artifacts are asked for only where something looks at them.
+  const finding = running.anchors.signed ? addStatements(request.source, admitted.resolved) : null;
+  const resolved = finding === null ? admitted.resolved : await raceAbort(finding, observer.signal);
   const { manifestDigest } = resolved;
   const facts = describeImage(resolved.manifest, resolved.config);
   if (!request.dryRun && request.isExcursion !== true) {
@@ -114,8 +129,17 @@ export async function updateImage(
   if (known !== null) {
     const changes = known.kind === "already-staged" && known.lock !== "kept";
     if (changes && !request.dryRun) setStagedLock(system, known.id, known.lock === "locked");
-    return known;
+    const id = known.kind === "already-staged" ? known.id : requireBooted(world).id;
+    return { ...known, ...renewStatement(deployer, world, request, { id, resolved }) };
   }
+  requireKnownSigner(
+    { ...deployer, isForThisMachine: true },
+    {
+      running,
+      statements: resolved.statements ?? [],
+      allowWeaker: request.allowWeakerTrust === true,
+    },
+  );
   const failure = findUnwanted(world, request, { manifestDigest });
   const found: UpdatedImage = { reference: request.reference, manifestDigest, facts };
   if (failure !== null) return refuseFailed(system, request, found, failure);
@@ -131,7 +155,7 @@ export async function updateImage(
   }
   const plan = await findRoom(deployer, world, request, makePlan);
   try {
-    return await fetchAndStage(deployer, world, request, { ...admitted, plan }, observer);
+    return await fetchAndStage(deployer, world, request, { ...admitted, resolved, plan }, observer);
   } catch (error) {
     // Whatever was fetched takes space that /var may need; what the next attempt goes on from is bounded.
     const isInterrupted = observer.signal?.aborted === true;
@@ -183,10 +207,17 @@ async function fetchAndStage(
     observer.onStep(null);
     return refuseFailed(system, request, updated, failure);
   }
-  const slot = findFailure(world.failures, { id }) === null ? findSlot(world, id) : null;
+  const slot =
+    findFailure(world.failures, { id }) === null
+      ? findSlot(world, id, request.retryFailed === true)
+      : null;
   if (slot !== null && request.kind === "upgrade") {
     observer.onStep(null);
-    return { kind: "unchanged", slot };
+    return {
+      kind: "unchanged",
+      slot,
+      ...renewStatement(deployer, world, request, { id, resolved }),
+    };
   }
   const input = {
     image,
@@ -195,6 +226,11 @@ async function fetchAndStage(
     decision,
     locked: request.downloadOnly,
     retryFailed: request.retryFailed === true,
+    statements: await raceAbort(
+      findStatements(deployer.repo, request.source, resolved, image),
+      observer.signal,
+    ),
+    allowWeakerTrust: request.allowWeakerTrust === true,
   };
   observer.onStep(request.dryRun ? null : STAGING_STEPS.merging);
   const current = request.dryRun ? world : migrateNames(deployer, world);
@@ -259,9 +295,28 @@ function findKnown(
   return isKnown(booted?.id) ? { kind: "unchanged", slot: "booted" } : null;
 }
 
-function findSlot(world: World, id: string): "booted" | "rollback" | null {
+/** A deployment stays as it is, but its signatures may have become better. */
+function renewStatement(
+  deployer: Deployer,
+  world: World,
+  { checkOnly, dryRun }: UpdateRequest,
+  { id, resolved }: { readonly id: string; readonly resolved: ResolvedImage },
+): { readonly renewed?: RenewedStatement } {
+  if (checkOnly) return {};
+  const renewed = planRenewal(deployer, world, id, resolved.statements ?? []);
+  if (renewed === null) return {};
+  if (!dryRun) {
+    applyRenewal(deployer, renewed);
+    recordRenewed(deployer.system, renewed);
+  }
+  return { renewed };
+}
+
+/** `retries`: what is in the menu only because its tries ran out is to be staged again. */
+function findSlot(world: World, id: string, retries: boolean): "booted" | "rollback" | null {
   if (world.booted?.id === id) return "booted";
-  return world.live.some((entry) => entry.deploymentId === id) ? "rollback" : null;
+  const own = world.live.filter((entry) => entry.deploymentId === id);
+  return own.some((entry) => !(retries && isGivenUp(entry))) ? "rollback" : null;
 }
 
 /** What `source` was resolved to, and how to fetch it; without a plan one is made. */

@@ -10,12 +10,15 @@ import { readMenu } from "../boot/boot-menu.ts";
 import { type Bootloader, detectBootloader } from "../boot/efi-variable.ts";
 import { type BrokenEntry, LIVE_ENTRIES } from "../boot/entry-directory.ts";
 import {
+  ADDONS_PARENT,
+  listAddons,
   listKernelDirectories,
   listStrayFiles,
   listUnifiedKernels,
 } from "../boot/kernel-directory.ts";
 import { findFixedDefault } from "../boot/loader-default.ts";
 import type { System } from "../boot/system.ts";
+import { isOurAddon } from "../image/boot-kernel.ts";
 import { type BootFailure, readFailures } from "./boot-failure.ts";
 import type { BootedImage } from "./environment.ts";
 import type { StagedFile } from "./staged-file.ts";
@@ -49,6 +52,8 @@ export interface World {
   readonly kernels: readonly string[];
   /** Names of the unified kernels in `EFI/Linux/bootc`, and of the directories with their addons. */
   readonly ukis: readonly string[];
+  /** Names of the addons for every unified kernel that are of ours. */
+  readonly globalAddons: readonly string[];
   /** Below the boot directory: files of writers that died. */
   readonly strays: readonly string[];
   readonly unread: readonly WorldPart[];
@@ -124,6 +129,12 @@ export function observeWorld(
       "kernels",
       "Unified kernels cannot be listed",
       () => listUnifiedKernels(boot),
+      [],
+    ),
+    globalAddons: readPart(
+      "kernels",
+      "Addons cannot be listed",
+      () => listAddons(boot.layout, ADDONS_PARENT).filter(isOurAddon),
       [],
     ),
     strays: [

@@ -21,6 +21,7 @@ import { type FileReader, readFileContent } from "./file-content.ts";
 import { IMAGE_REF_PREFIX, manifestStreamName, publishImageStreams } from "./image-streams.ts";
 import { readOsRelease } from "./os-release.ts";
 import type { PulledImage } from "./pull.ts";
+import { readUnifiedKernel, requireSeal, type Seal } from "./sealed-image.ts";
 import { transformForBoot, transformForOci } from "./transform.ts";
 import { readImageTree } from "./tree.ts";
 import { lookup, lookupDirectory } from "./tree-lookup.ts";
@@ -35,6 +36,9 @@ export interface BootImage {
   /** What it contains; the files of `kernel` may have been taken out (/boot). */
   readonly tree: DirectoryNode;
   readonly kernel: BootKernel;
+  /** What the unified kernel's own command line says; null without one, and for a plain kernel. */
+  readonly seal: Seal | null;
+  /** Of a unified kernel: what it says itself. */
   readonly osRelease: ReadonlyMap<string, string>;
   /** The image's own kernel arguments for this machine's architecture. */
   readonly kargsD: Cmdline;
@@ -50,17 +54,31 @@ export function tagRefName(tag: string): string {
   return `oci/${tag.replaceAll("%", "%25").replaceAll("/", "%2F")}`;
 }
 
-/** FormatError when the image cannot boot (no kernel, no /usr, /boot or /sysroot) or its layers clash. */
-export async function makeBootImage(repo: Repository, pulled: PulledImage): Promise<BootImage> {
+/**
+ * FormatError when the image cannot boot (no kernel, no /usr, /boot or /sysroot) or its layers clash.
+ * IntegrityError when it is not the image its unified kernel was sealed for; `ignoreSeal` only stores it.
+ */
+export async function makeBootImage(
+  repo: Repository,
+  pulled: PulledImage,
+  options: { readonly ignoreSeal?: boolean } = {},
+): Promise<BootImage> {
   const readFile: FileReader = (file) => readFileContent(repo, file, MAX_CONFIG_BYTES);
   const tree = await readImageTree(repo, pulled.config.rootfs.diff_ids);
   transformForOci(tree);
   const kernel = findBootKernel(tree);
-  const osRelease = readOsRelease(tree, readFile);
+  const unified =
+    kernel.kind === "uki" && options.ignoreSeal !== true ? readUnifiedKernel(repo, kernel) : null;
+  const osRelease = unified?.osRelease ?? readOsRelease(tree, readFile);
   const kargsD = readKargs(tree, readFile);
   const plain = commitTree(repo, tree);
   transformForBoot(tree, readFile);
-  const boot = commitTree(repo, tree);
+  const made = commitTree(repo, tree);
+  const seal =
+    kernel.kind === "uki" && unified !== null && unified.cmdline !== null
+      ? requireSeal(repo, kernel, unified.cmdline, { tree, ids: made })
+      : null;
+  const boot = seal === null ? made : commitSealed(repo, tree, made, seal);
   await publishImageStreams(
     repo,
     pulled,
@@ -69,14 +87,14 @@ export async function makeBootImage(repo: Repository, pulled: PulledImage): Prom
       ...[...boot].map(([version, id]) => [imageRefName(true, version), id] as const),
     ]),
   );
-  const deploymentId = boot.get(repo.erofsVersion)!;
+  const deploymentId = seal?.id ?? boot.get(repo.erofsVersion)!;
   setRef(
     repo,
     "streams",
     tagRefName(deploymentTag(pulled.manifestDigest)),
     manifestStreamName(pulled.manifestDigest),
   );
-  return { deploymentId, tree, kernel, osRelease, kargsD };
+  return { deploymentId, tree, kernel, seal, osRelease, kargsD };
 }
 
 /** The id of the image that `makeBootImage` would make, or of the plain one; stores nothing. */
@@ -127,6 +145,18 @@ function commitTree(repo: Repository, tree: DirectoryNode): ReadonlyMap<ErofsVer
     return [version, publishImage(repo, image)];
   });
   return new Map(ids);
+}
+
+/** With the image that the kernel starts, when it is in another format than the repository's. */
+function commitSealed(
+  repo: Repository,
+  tree: DirectoryNode,
+  made: ReadonlyMap<ErofsVersion, string>,
+  { version }: Seal,
+): ReadonlyMap<ErofsVersion, string> {
+  if (made.has(version)) return made;
+  const image = writeErofs(tree, { version, dialect: "rust" }, repo.algorithm);
+  return new Map([...made, [version, publishImage(repo, image)]]);
 }
 
 /** The image's kargs.d, for this machine's architecture. */

@@ -1,6 +1,7 @@
 // Which kernel an image boots. Looked for in composefs-rs' order, the first found counts:
 // Type #1 entries in /boot (refused, as bootc does), unified kernel images in /boot/EFI/Linux, then
-// per directory of /usr/lib/modules a unified image or vmlinuz with initramfs.img.
+// per directory of /usr/lib/modules a unified image or vmlinuz with initramfs.img. With a unified image come
+// its addons, those for every kernel, and the listing that was written when it was sealed.
 
 import { FormatError } from "../../shared/error.ts";
 import {
@@ -12,37 +13,60 @@ import {
 } from "../../shared/format/tree/node.ts";
 import { lookupDirectory, lookupFile } from "./tree-lookup.ts";
 
-export type BootKernel =
-  | {
-      readonly kind: "bls";
-      /** Name of its directory in /usr/lib/modules, as `uname -r` will say. */
-      readonly version: string;
-      readonly vmlinuz: FileNode;
-      readonly initramfs: FileNode;
-    }
-  | {
-      readonly kind: "uki";
-      /** Directory in /usr/lib/modules, or the file name without ".efi". */
-      readonly version: string;
-      readonly fileName: string;
-      readonly file: FileNode;
-    };
+export interface PlainKernel {
+  readonly kind: "bls";
+  /** Name of its directory in /usr/lib/modules, as `uname -r` will say. */
+  readonly version: string;
+  readonly vmlinuz: FileNode;
+  readonly initramfs: FileNode;
+}
+
+export interface ImageFile {
+  /** Of a dump: its path; of an addon: its name. */
+  readonly name: string;
+  readonly file: FileNode;
+}
+
+export interface UnifiedKernelFiles {
+  readonly kind: "uki";
+  /** Directory in /usr/lib/modules, or the file name without ".efi". */
+  readonly version: string;
+  readonly fileName: string;
+  /** Absolute, in the image. */
+  readonly path: string;
+  readonly file: FileNode;
+  /** Of its directory `<fileName>.extra.d`, by name. */
+  readonly addons: readonly ImageFile[];
+  /** `/boot/loader/addons/bootc-*.addon.efi`: they add to every unified kernel of the machine. */
+  readonly globalAddons: readonly ImageFile[];
+  /** The tree's dump, as it was when the kernel was sealed. */
+  readonly dump: ImageFile | null;
+}
+
+export type BootKernel = PlainKernel | UnifiedKernelFiles;
 
 const MODULES = "usr/lib/modules";
+const ESP_KERNELS = "boot/EFI/Linux";
+const GLOBAL_ADDONS = "boot/loader/addons";
 const ADDON_SUFFIX = ".addon.efi";
+/** What every file system, loader and record takes. */
+const ADDON_NAME = /^[A-Za-z0-9][A-Za-z0-9._+~@-]{0,180}\.addon\.efi$/;
+
+/** Whether an addon for every kernel is of ours: those of other programs are never touched. */
+export function isOurAddon(name: string): boolean {
+  return name.startsWith("bootc-") && ADDON_NAME.test(name);
+}
 
 /** Call before /boot is emptied. FormatError("not-found") when the image has no kernel. */
 export function findBootKernel(root: DirectoryNode): BootKernel {
   refuseEntries(root);
-  const unified = findUnified(lookupDirectory(root, "boot/EFI/Linux"));
-  if (unified !== null) {
-    return { kind: "uki", version: unified.fileName.slice(0, -".efi".length), ...unified };
-  }
+  const unified = findUnified(root, ESP_KERNELS);
+  if (unified !== null) return describeUnified(root, stemOf(unified.fileName), unified);
   const modules = lookupDirectory(root, MODULES);
   const versions = modules === null ? [] : sortedNames(modules).map(fromByteString);
   for (const version of versions) {
-    const found = findUnified(lookupDirectory(root, `${MODULES}/${version}`));
-    if (found !== null) return { kind: "uki", version, ...found };
+    const found = findUnified(root, `${MODULES}/${version}`);
+    if (found !== null) return describeUnified(root, version, found);
   }
   for (const version of versions) {
     const kernel = findPlain(root, version);
@@ -78,17 +102,26 @@ function findPlain(root: DirectoryNode, version: string): BootKernel | null {
   return { kind: "bls", version, vmlinuz, initramfs };
 }
 
-/** First unified image in or below `directory`, in name order. */
-function findUnified(
-  directory: DirectoryNode | null,
-): { readonly fileName: string; readonly file: FileNode } | null {
-  if (directory === null) return null;
+interface FoundUnified {
+  readonly directory: string;
+  readonly fileName: string;
+  readonly file: FileNode;
+}
+
+/** First unified image in or below the directory of this path, in name order. */
+function findUnified(root: DirectoryNode, path: string): FoundUnified | null {
+  const directory = lookupDirectory(root, path);
+  return directory === null ? null : findUnifiedIn(directory, path);
+}
+
+function findUnifiedIn(directory: DirectoryNode, path: string): FoundUnified | null {
   for (const name of sortedNames(directory)) {
     const node = directory.entries.get(name);
+    const text = fromByteString(name);
     if (node?.kind === "file" && isUnified(name)) {
-      return { fileName: fromByteString(name), file: node };
+      return { directory: path, fileName: text, file: node };
     }
-    const below = node?.kind === "directory" ? findUnified(node) : null;
+    const below = node?.kind === "directory" ? findUnifiedIn(node, `${path}/${text}`) : null;
     if (below !== null) return below;
   }
   return null;
@@ -96,4 +129,62 @@ function findUnified(
 
 function isUnified(name: ByteString): boolean {
   return name.endsWith(".efi") && !name.endsWith(ADDON_SUFFIX);
+}
+
+function describeUnified(
+  root: DirectoryNode,
+  version: string,
+  { directory, fileName, file }: FoundUnified,
+): UnifiedKernelFiles {
+  const path = `${directory}/${fileName}`;
+  return {
+    kind: "uki",
+    version,
+    fileName,
+    path: `/${path}`,
+    file,
+    addons: listAddons(root, `${path}.extra.d`),
+    globalAddons: listAddons(root, GLOBAL_ADDONS).filter(({ name }) => isOurAddon(name)),
+    dump: findDump(root, path, fileName),
+  };
+}
+
+/** Beside the kernel, where `bootc container seal` puts it, or in /boot itself (bootc.md 4.10 f). */
+function findDump(root: DirectoryNode, path: string, fileName: string): ImageFile | null {
+  const places = [path, `boot/${fileName}`, `boot/${stemOf(fileName)}`];
+  for (const place of places) {
+    const file = lookupFile(root, `${place}.dump`);
+    if (file !== null) return { name: `/${place}.dump`, file };
+  }
+  return null;
+}
+
+/** FormatError for a name that could not be written everywhere; others than addons do not count. */
+function listAddons(root: DirectoryNode, path: string): readonly ImageFile[] {
+  const directory = lookupDirectory(root, path);
+  const names = directory === null ? [] : sortedNames(directory);
+  const addons = names.flatMap((bytes): ImageFile[] => {
+    const name = fromByteString(bytes);
+    const file = name.endsWith(ADDON_SUFFIX) ? lookupFile(root, `${path}/${name}`) : null;
+    return file === null ? [] : [{ name, file }];
+  });
+  const folded = new Set<string>();
+  for (const { name } of addons) {
+    const isTwin = folded.has(name.toLowerCase());
+    folded.add(name.toLowerCase());
+    if (ADDON_NAME.test(name) && !isTwin) continue;
+    throw new FormatError(
+      "bad-value",
+      `Addon "/${path}/${name}" of the image cannot be written to a boot partition: ${
+        isTwin
+          ? "another name differs in case only"
+          : 'use letters, digits and "._+~@-" in its name'
+      }`,
+    );
+  }
+  return addons;
+}
+
+function stemOf(fileName: string): string {
+  return fileName.slice(0, -".efi".length);
 }

@@ -51,8 +51,15 @@ function chooseImage(
     const problem = `has no image "@${choice.index}"; it has ${count}, counted from 0`;
     throw new FormatError("not-found", `${what} ${problem}`);
   }
-  if (choice === null && isPlatformIndex(index)) return selectPlatform(index, architecture, what);
-  return selectTag(index, choice?.name ?? null, what);
+  const images = choice === null ? withoutArtifacts(index) : index;
+  if (choice === null && isPlatformIndex(images)) return selectPlatform(images, architecture, what);
+  return selectTag(images, choice?.name ?? null, what);
+}
+
+/** What refers to an image does not make it one of several. */
+function withoutArtifacts(index: ImageIndex): ImageIndex {
+  const images = index.manifests.filter(({ artifactType }) => artifactType === undefined);
+  return images.length === 0 ? index : { ...index, manifests: images };
 }
 
 /** Some tools list the images of all platforms in index.json itself. */

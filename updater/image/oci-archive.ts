@@ -5,6 +5,7 @@ import { FormatError, IntegrityError } from "../../shared/error.ts";
 import { blobPath } from "../../shared/format/oci/layout.ts";
 import { type Descriptor, MAX_DOCUMENT_BYTES } from "../../shared/format/oci/manifest.ts";
 import { type ArchiveFile, openArchive, openOnDemand } from "./archive-file.ts";
+import { openLayoutArtifacts } from "./artifact-source.ts";
 import { type ByteSource, verifyBlob } from "./blob.ts";
 import { type LayoutFiles, resolveLayout } from "./layout-source.ts";
 import { splitPathReference } from "./path-reference.ts";
@@ -21,6 +22,7 @@ export function openOciArchive(image: string, architecture: string): ImageSource
     name,
     resolve: (admit) => resolveLayout(files, choice, architecture, name, admit),
     signatures: openLayoutSignatures(files),
+    artifacts: openLayoutArtifacts(files),
     openLayer: (layer) =>
       verifyBlob(files.openBlob(layer), layer, `Layer ${layer.digest} of "${name}"`),
     [Symbol.asyncDispose]: async () => await archive[Symbol.asyncDispose](),

@@ -1,6 +1,7 @@
 // The `oci:` transport: an image layout in a directory, e.g. on a USB stick.
 
 import { blobPath } from "../../shared/format/oci/layout.ts";
+import { openLayoutArtifacts } from "./artifact-source.ts";
 import { verifyBlob } from "./blob.ts";
 import { readBlobFile, readDocumentFile } from "./blob-file.ts";
 import { type LayoutFiles, resolveLayout } from "./layout-source.ts";
@@ -22,6 +23,7 @@ export function openOciDirectory(image: string, architecture: string): ImageSour
     name,
     resolve: (admit) => resolveLayout(files, choice, architecture, name, admit),
     signatures: openLayoutSignatures(files),
+    artifacts: openLayoutArtifacts(files),
     openLayer: (layer) =>
       verifyBlob(files.openBlob(layer), layer, `Layer ${layer.digest} of "${name}"`),
   };

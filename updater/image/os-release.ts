@@ -16,7 +16,8 @@ export function readOsRelease(root: DirectoryNode, readFile: FileReader): Map<st
   return new Map();
 }
 
-function parseOsRelease(text: string): Map<string, string> {
+/** Also what a unified kernel has in its section `.osrel`. */
+export function parseOsRelease(text: string): Map<string, string> {
   const values = new Map<string, string>();
   for (const line of text.split("\n")) {
     const equals = line.indexOf("=");

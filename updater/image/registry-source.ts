@@ -12,6 +12,7 @@ import type { FetchedManifest } from "../registry/manifest-fetch.ts";
 import type { RegistryReference } from "../registry/reference.ts";
 import { isRetryable } from "../registry/retry.ts";
 import { openSystemAccess, type RegistryAccess } from "../registry/system-access.ts";
+import { openRegistryArtifacts } from "./artifact-source.ts";
 import { type ByteSource, oneChunk, verifyBlob } from "./blob.ts";
 import { openRegistrySignatures } from "./policy/registry-signatures.ts";
 import { type ImageSource, resolveImage } from "./resolved-image.ts";
@@ -50,6 +51,10 @@ export function openRegistrySource(
     signatures: {
       readSignatures: (digest, wanted) =>
         openRegistrySignatures(clients.current()).readSignatures(digest, wanted),
+    },
+    artifacts: {
+      readArtifacts: (digest, isWanted) =>
+        openRegistryArtifacts(clients.current()).readArtifacts(digest, isWanted),
     },
     openLayer(layer) {
       const what = `Layer ${layer.digest} of "${name}"`;

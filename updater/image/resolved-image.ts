@@ -12,6 +12,7 @@ import {
 } from "../../shared/format/oci/manifest.ts";
 import { selectPlatform } from "../../shared/format/oci/platform.ts";
 import type { RegistryReference } from "../registry/reference.ts";
+import type { ArtifactSource } from "./artifact-source.ts";
 import { type ByteSource, readBlob } from "./blob.ts";
 import type { SignatureSource } from "./policy/signature-source.ts";
 import type { TarPiece } from "./tar-pieces.ts";
@@ -24,6 +25,8 @@ export interface ResolvedImage {
   readonly manifest: ImageManifest;
   readonly configBytes: Uint8Array;
   readonly config: ImageConfig;
+  /** Signed image statements that came with it, unchecked and in no order; absent: none. */
+  readonly statements?: readonly Uint8Array[];
 }
 
 /** A document on the way from a reference to its image, checked against its digest. */
@@ -62,6 +65,8 @@ export interface ImageSource {
   readonly openPieces?: (layer: Descriptor, diffId: string) => AsyncIterable<TarPiece>;
   /** Signatures of its documents; absent where the transport keeps none. */
   readonly signatures?: SignatureSource;
+  /** Artifacts that refer to its documents; absent where the transport knows none. */
+  readonly artifacts?: ArtifactSource;
   /** Closes connections and removes temporary files, without waiting for anybody. */
   [Symbol.asyncDispose]?(): Promise<void>;
 }

@@ -1,16 +1,19 @@
 // The boot loader of a new system: systemd-boot's EFI programs come from the image, so the disk starts
-// with the version the image was tested with.
+// with the version the image was tested with, signed as the image has it; and the keys to enrol.
 
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { UnsupportedError } from "../../shared/error.ts";
 import type { Repository } from "../../shared/store/repository.ts";
 import { removeTree } from "../../shared/sys/directory.ts";
+import { applyTransaction } from "../../shared/txn/apply.ts";
 import type { Transaction } from "../../shared/txn/plan.ts";
 import { EFI_PROGRAMS, installSystemdBoot } from "../boot/systemd-boot.ts";
 import { extractTree } from "../deploy/tree-extraction.ts";
 import type { BootImage } from "../image/boot-image.ts";
+import { readFileContent } from "../image/file-content.ts";
 import { lookupDirectory } from "../image/tree-lookup.ts";
+import { findSecureBootKeys, MAX_KEY_BYTES, planSecureBootKeys } from "./secure-boot-keys.ts";
 
 /** In the target, while bootctl runs. */
 export const BOOTCTL_ROOT = ".bootc-install";
@@ -44,9 +47,18 @@ export function installBootloader(input: BootloaderInput): void {
       `ID="${id.replaceAll(/[^a-z0-9._-]/g, "_")}"\n`,
     );
     installSystemdBoot({ root, bootPath: input.bootPath, genericImage: input.genericImage });
+    installSecureBootKeys(input);
   } finally {
     removeTree(null, root);
   }
+}
+
+function installSecureBootKeys({ repo, image, bootPath }: BootloaderInput): void {
+  const keys = findSecureBootKeys(image.tree);
+  const plan = planSecureBootKeys(keys, bootPath, (file) =>
+    readFileContent(repo, file, MAX_KEY_BYTES),
+  );
+  if (plan !== null) applyTransaction(plan);
 }
 
 /**

@@ -1,39 +1,51 @@
 // What an image says about its own installation: `bootc/install/*.toml` (bootc.md 3.2).
 //
-// Only the key for signatures is used so far; the others are checked to be TOML and left alone. A file
-// in a later place hides one of the same name in an earlier; then they count in the order of their names.
+// A file in a later place hides one of the same name in an earlier; then they count in the order of their names: later
+// values win, lists of kernel arguments are joined. Unknown keys are errors, as in bootc. Keys keep their names.
 
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { parse } from "@iarna/toml";
 import * as z from "zod";
 import { FormatError, isErrno } from "../../shared/error.ts";
-
-export interface InstallConfig {
-  /** Images are only followed when a policy that asks for signatures accepts them. */
-  readonly enforceContainerSigpolicy: boolean;
-}
+import { rustArchitecture } from "../../shared/format/kargs/kargs-d.ts";
+import { readSmallText } from "../../shared/sys/small-file.ts";
 
 /** From the lowest to the highest. */
 const BASES = ["usr/lib", "usr/local/lib", "etc", "run"];
 const DIRECTORY = "bootc/install";
+const SIZE_LIMIT_BYTES = 1 << 20;
 
-const fileSchema = z.looseObject({
-  install: z
-    .looseObject({
-      "enforce-container-sigpolicy": z.boolean().optional(),
-      "match-architectures": z.array(z.string()).optional(),
-    })
-    .optional(),
-});
-const ARCHITECTURES: Readonly<Record<string, string>> = {
-  x64: "x86_64",
-  arm64: "aarch64",
-  ppc64: "powerpc64",
-};
+const fileSystem = z.enum(["xfs", "ext4", "btrfs"]);
+const installTable = z
+  .strictObject({
+    /** An older spelling of filesystem.root.type. */
+    "root-fs-type": fileSystem,
+    block: z.array(z.enum(["direct", "tpm2-luks"])),
+    filesystem: z.strictObject({ root: z.strictObject({ type: fileSystem }).partial() }).partial(),
+    kargs: z.array(z.string()),
+    "karg-deletes": z.array(z.string()),
+    /** Of the file: others skip it. */
+    "match-architectures": z.array(z.string()),
+    stateroot: z.string(),
+    /** "": no argument. */
+    "root-mount-spec": z.string(),
+    "boot-mount-spec": z.string(),
+    bootloader: z.enum(["grub", "grub-cc", "systemd", "none"]),
+    "discoverable-partitions": z.boolean(),
+    /** Images are only followed when a policy that asks for signatures accepts them. */
+    "enforce-container-sigpolicy": z.boolean(),
+    ostree: z.strictObject({ "bls-append-except-default": z.string() }).partial(),
+    bootupd: z.strictObject({ "skip-boot-uuid": z.boolean() }).partial(),
+  })
+  .partial();
+const fileSchema = z.strictObject({ install: installTable.optional() });
 
-/** `root` is where /usr and /etc are. FormatError naming the file. */
-export function readInstallConfig(root: string): InstallConfig {
+/** The `[install]` table. */
+export type InstallConfig = Readonly<z.infer<typeof installTable>>;
+
+/** `root` is where /usr and /etc are; null when no file of this architecture says anything. FormatError naming the file. */
+export function readInstallConfig(root: string): InstallConfig | null {
   const files = new Map<string, string>();
   for (const base of BASES) {
     const directory = join(root, base, DIRECTORY);
@@ -41,29 +53,57 @@ export function readInstallConfig(root: string): InstallConfig {
       if (name.endsWith(".toml")) files.set(name, join(directory, name));
     }
   }
-  let enforce = false;
-  for (const name of [...files.keys()].sort()) {
-    const { install } = readConfigFile(files.get(name) ?? "");
-    const architectures = install?.["match-architectures"];
-    const own = ARCHITECTURES[process.arch] ?? process.arch;
-    if (architectures !== undefined && !architectures.includes(own)) continue;
-    enforce = install?.["enforce-container-sigpolicy"] ?? enforce;
-  }
-  return { enforceContainerSigpolicy: enforce };
+  const own = rustArchitecture(process.arch);
+  const tables = [...files.keys()]
+    .sort()
+    .map((name) => readConfigFile(files.get(name)!))
+    .filter((table) => table?.["match-architectures"]?.includes(own) !== false)
+    .filter((table) => table !== undefined);
+  return tables.length === 0 ? null : settleFileSystem(tables.reduce(mergeTables));
 }
 
-function readConfigFile(path: string): z.infer<typeof fileSchema> {
+function mergeTables(earlier: InstallConfig, next: InstallConfig): InstallConfig {
+  const { "match-architectures": _, ...later } = next;
+  const joined = (key: "kargs" | "karg-deletes") => {
+    const words = [...(earlier[key] ?? []), ...(later[key] ?? [])];
+    return words.length === 0 ? {} : { [key]: words };
+  };
+  const merged = <T extends object>(a: T | undefined, b: T | undefined) => ({ ...a, ...b });
+  return {
+    ...earlier,
+    ...later,
+    ...joined("kargs"),
+    ...joined("karg-deletes"),
+    ...((earlier.filesystem ?? later.filesystem) && {
+      filesystem: { root: merged(earlier.filesystem?.root, later.filesystem?.root) },
+    }),
+    ...((earlier.ostree ?? later.ostree) && { ostree: merged(earlier.ostree, later.ostree) }),
+    ...((earlier.bootupd ?? later.bootupd) && { bootupd: merged(earlier.bootupd, later.bootupd) }),
+  };
+}
+
+/** Both spellings say the same afterwards, and there is a way to set up disks. */
+function settleFileSystem(config: InstallConfig): InstallConfig {
+  const type = config.filesystem?.root?.type ?? config["root-fs-type"];
+  return {
+    ...config,
+    block: config.block ?? ["direct"],
+    ...(type !== undefined && { "root-fs-type": type, filesystem: { root: { type } } }),
+  };
+}
+
+function readConfigFile(path: string): InstallConfig | undefined {
   const fail = (what: string, cause?: unknown): never => {
     throw new FormatError("bad-value", `Install config "${path}" ${what}`, { path }, { cause });
   };
   let value: unknown;
   try {
-    value = parse(readFileSync(path, "utf8"));
+    value = parse(readSmallText(path, SIZE_LIMIT_BYTES) ?? "");
   } catch (cause) {
     return fail("cannot be read", cause);
   }
   const result = fileSchema.safeParse(value);
-  if (result.success) return result.data;
+  if (result.success) return result.data.install;
   const [issue] = result.error.issues;
   return fail(`is wrong at "${issue?.path.join(".")}": ${issue?.message}`);
 }

@@ -42,7 +42,7 @@ test("order of arguments; an equal kernel on the partition is used", () => {
   expect(plan.cmdline).toBe(
     `root=UUID=1 rw console=ttyS0 composefs=?${idOf("a")} quiet ${TRIAL_KARGS}`,
   );
-  expect(plan.kernel).toEqual({ directory: "bootc_composefs-old", write: false });
+  expect(plan.kernel).toEqual({ kind: "bls", directory: "bootc_composefs-old", write: false });
   expect(plan.entry.fileName).toBe("bootc_fedora-a-1.conf");
   // Both want it: it outlives the image's wish.
   expect(plan.entry.text).toContain("\nx-options-source-bootc-machine console=ttyS0\n");

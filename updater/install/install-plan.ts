@@ -1,6 +1,6 @@
 // What an installation will write, decided before anything is (design.md, habit 1). Pure.
 
-import { describeError, UsageError } from "../../shared/error.ts";
+import { describeError, StateError, UsageError } from "../../shared/error.ts";
 import {
   type Cmdline,
   findParameters,
@@ -12,12 +12,22 @@ import type { BootLayout } from "../boot/boot-layout.ts";
 import type { KernelDirectory } from "../boot/kernel-directory.ts";
 import type { EntryFile } from "../deploy/entry-exchange.ts";
 import { firstArguments } from "../deploy/kargs-base.ts";
+import type { SourcedOptions } from "../deploy/kargs-source.ts";
+import {
+  chooseAddons,
+  type KernelPlan,
+  NO_ADDONS,
+  planKernel,
+  recordAddons,
+} from "../deploy/kernel-plan.ts";
 import { makeFirstEntry } from "../deploy/menu-plan.ts";
 import { formatOrigin } from "../deploy/origin.ts";
-import { chooseKernel, type NewImage, type StagePlan } from "../deploy/stage-plan.ts";
+import type { NewImage } from "../deploy/stage-plan.ts";
 
 export interface InstallFacts {
   readonly image: NewImage;
+  /** `--uki-addon`: which of the image's addons; none: all. */
+  readonly ukiAddons?: readonly string[];
   /** From `rootArguments`. */
   readonly kargs: Cmdline;
   /** From `parseKargDeletes`; they count against the image's arguments, too. */
@@ -29,40 +39,87 @@ export interface InstallFacts {
 
 export interface InstallPlan {
   readonly id: string;
-  readonly kernel: StagePlan["kernel"];
+  readonly kernel: KernelPlan;
+  /** What the kernel gets from its boot entry, or has in it. */
   readonly cmdline: string;
   readonly entry: EntryFile;
   readonly origin: string;
+  /** Text of the record of addons that it needs; null for a plain kernel. */
+  readonly addons: string | null;
 }
 
 /** Order of arguments: where the root is, the caller's, the image, what the image wants (bootc.md 9.7). */
 export function planInstall(facts: InstallFacts): InstallPlan {
   const { image } = facts;
+  const { options, extra } = planArguments(facts);
+  const cmdline = formatCmdline(options);
+  const kernel = planFirstKernel(facts);
+  return {
+    id: image.id,
+    kernel,
+    cmdline: image.unified?.sealedCmdline ?? cmdline,
+    entry: makeFirstEntry({ kind: "new", image, kernel, options: cmdline, extra }, facts.layout),
+    origin: formatOrigin({
+      imageReference: image.originReference,
+      bootType: kernel.kind,
+      bootDigest: image.bootDigest,
+      manifestDigest: image.manifestDigest,
+    }),
+    addons: recordAddons(kernel),
+  };
+}
+
+/** Of the entry; one that starts a sealed kernel has none. */
+function planArguments(facts: InstallFacts): SourcedOptions {
+  const { image } = facts;
+  if (image.unified !== undefined && image.unified.sealedCmdline !== null) {
+    return { options: [], extra: [] };
+  }
   const { options, extra } = firstArguments(facts.kargs, {
     id: image.id,
     verityOptional: facts.verityOptional,
     kargs: image.kargs,
   });
   const kept = deleteParameters(options, facts.kargDeletes);
-  const cmdline = formatCmdline(
-    options.filter((each) => kept.includes(each) || hasParameter(facts.kargs, each)),
+  const isWanted = (each: Cmdline[number]) =>
+    kept.includes(each) || hasParameter(facts.kargs, each);
+  return { options: options.filter(isWanted), extra };
+}
+
+function planFirstKernel({ image, kernels, ukiAddons = [] }: InstallFacts): KernelPlan {
+  const { unified } = image;
+  if (unified === undefined && ukiAddons.length > 0) {
+    throw new UsageError("conflict", "--uki-addon: the image has no unified kernel");
+  }
+  const chosen = unified && { ...unified, addons: chooseAddons(unified.addons, ukiAddons) };
+  return planKernel({ ...image, ...(chosen && { unified: chosen }) }, kernels, NO_ADDONS);
+}
+
+/** Options of the installation that set kernel arguments. */
+export interface ArgumentOptions {
+  /** Null: not given. */
+  readonly rootMountSpec: string | null;
+  readonly bootMountSpec: string | null;
+  readonly kargs: readonly string[];
+  readonly kargDeletes: readonly string[];
+}
+
+/** StateError when options want arguments that a sealed kernel does not take from anybody. */
+export function requireNoArguments(given: ArgumentOptions): void {
+  const options = [
+    ...(given.kargs.length > 0 ? ["--karg"] : []),
+    ...(given.kargDeletes.length > 0 ? ["--karg-delete"] : []),
+    // "" says that there is to be none.
+    ...(given.rootMountSpec ? ["--root-mount-spec"] : []),
+    ...(given.bootMountSpec ? ["--boot-mount-spec"] : []),
+  ];
+  if (options.length === 0) return;
+  throw new StateError(
+    "conflict",
+    `The image has a sealed unified kernel, which takes no other arguments (given: ${options.join(", ")}): leave them out; ` +
+      "the root is found by the type of its GPT partition. Arguments come from kargs.d when the image is sealed, or from an " +
+      "addon beside the kernel in the image (--uki-addon)",
   );
-  const kernel = chooseKernel(image, facts.kernels);
-  return {
-    id: image.id,
-    kernel,
-    cmdline,
-    entry: makeFirstEntry(
-      { kind: "new", image, kernelDirectory: kernel.directory, options: cmdline, extra },
-      facts.layout,
-    ),
-    origin: formatOrigin({
-      imageReference: image.originReference,
-      bootType: "bls",
-      bootDigest: image.bootDigest,
-      manifestDigest: image.manifestDigest,
-    }),
-  };
 }
 
 export interface ArgumentSources {
@@ -95,14 +152,15 @@ export function parseKargDeletes(texts: readonly string[]): Cmdline {
 }
 
 /** KEY=VALUE goes exactly, KEY with every value (bootc.md 9.6). */
-function deleteParameters(cmdline: Cmdline, deletes: Cmdline): Cmdline {
+export function deleteParameters(cmdline: Cmdline, deletes: Cmdline): Cmdline {
   const gone = deletes.flatMap((each) =>
     each.value === null ? findParameters(cmdline, each.key) : [each],
   );
   return cmdline.filter((parameter) => !hasParameter(gone, parameter));
 }
 
-function parseKarg(option: string, text: string): Cmdline {
+/** `option`: where `text` is from, for messages. UsageError. */
+export function parseKarg(option: string, text: string): Cmdline {
   let words: Cmdline;
   try {
     words = parseArguments(text);

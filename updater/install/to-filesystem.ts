@@ -13,17 +13,32 @@ import { applyTransaction } from "../../shared/txn/apply.ts";
 import { type BootDirectory, kernelRoot } from "../boot/boot-layout.ts";
 import { LIVE_ENTRIES, readEntryDirectory } from "../boot/entry-directory.ts";
 import { openTargetBootDirectory } from "../boot/esp.ts";
-import { listKernelDirectories, readKernelDirectories } from "../boot/kernel-directory.ts";
+import {
+  ADDONS_PARENT,
+  listAddons,
+  listKernelDirectories,
+  listUnifiedKernels,
+  readKernelDirectories,
+  UKI_PARENT,
+} from "../boot/kernel-directory.ts";
 import type { System } from "../boot/system.ts";
 import { requireBootctl } from "../boot/systemd-boot.ts";
 import { writeState } from "../deploy/deployment-state.ts";
+import {
+  admitDeployment,
+  type DeployedTrust,
+  findStatements,
+  stateOfTrust,
+} from "../deploy/image-admission.ts";
 import { requireEtc } from "../deploy/image-tree.ts";
-import { computeBootDigest, copyKernelSteps, kernelFiles } from "../deploy/kernel-source.ts";
+import { computeBootDigest, kernelSteps, listKernelWrites } from "../deploy/kernel-source.ts";
 import { formatPolicyRecord, makePolicyRecord } from "../deploy/policy-record.ts";
 import { requireExactBootSpace, requireKernelSpace, requirePullSpace } from "../deploy/space.ts";
+import { readUnifiedImage } from "../deploy/unified-facts.ts";
 import { pullBootImage, type UpdateObserver } from "../deploy/update.ts";
 import { INSTALL_STEPS } from "../deploy/update-step.ts";
 import type { BootImage } from "../image/boot-image.ts";
+import { isOurAddon } from "../image/boot-kernel.ts";
 import { dropDownloads } from "../image/kept-downloads.ts";
 import { resolveAdmitted } from "../image/policy/admission.ts";
 import type { PolicyDecision } from "../image/policy/decision.ts";
@@ -33,7 +48,14 @@ import type { ImageSource, ResolvedImage } from "../image/resolved-image.ts";
 import { lookupDirectory } from "../image/tree-lookup.ts";
 import { BOOTCTL_ROOT, installBootloader, setLoaderTimeout } from "./bootloader.ts";
 import { settleFileSystem, syncFileSystem } from "./disk-settlement.ts";
-import { type InstallPlan, parseKargDeletes, planInstall, rootArguments } from "./install-plan.ts";
+import {
+  type ArgumentOptions,
+  type InstallPlan,
+  parseKargDeletes,
+  planInstall,
+  requireNoArguments,
+  rootArguments,
+} from "./install-plan.ts";
 import { checkTarget, checkVerity, findRootSpec } from "./target.ts";
 
 const ALGORITHM = "sha512";
@@ -53,6 +75,10 @@ export interface InstallRequest {
   readonly bootMountSpec: string | null;
   readonly kargs: readonly string[];
   readonly kargDeletes: readonly string[];
+  /** Of these four, what does not come from the image's configuration; a sealed kernel does without that. Default: all. */
+  readonly given?: ArgumentOptions;
+  /** Which addons of the image's unified kernel; none: all. */
+  readonly ukiAddons?: readonly string[];
   readonly allowMissingVerity: boolean;
   readonly bootloader: "systemd" | "none";
   readonly genericImage: boolean;
@@ -61,6 +87,7 @@ export interface InstallRequest {
 
 /** What was found out before anything is written. Holds the boot partition. */
 export interface InstallPreparation extends Disposable {
+  readonly system: System;
   readonly resolved: ResolvedImage;
   readonly decision: PolicyDecision;
   readonly pullPlan: PullPlan;
@@ -97,7 +124,7 @@ export async function prepareInstall(
     boot[Symbol.dispose]();
     throw error;
   }
-  const found = { resolved, decision, pullPlan, kargs, kargDeletes, boot };
+  const found = { system, resolved, decision, pullPlan, kargs, kargDeletes, boot };
   return { ...found, [Symbol.dispose]: () => boot[Symbol.dispose]() };
 }
 
@@ -124,11 +151,13 @@ export async function installToFilesystem(
 
 async function writeInstallation(
   request: InstallRequest,
-  { resolved, decision, pullPlan, kargs, kargDeletes, boot }: InstallPreparation,
+  { system, resolved, decision, pullPlan, kargs, kargDeletes, boot }: InstallPreparation,
   observer: UpdateObserver,
 ): Promise<InstallPlan> {
   using repo = createRepository(request.target, request.allowMissingVerity);
   const image = await pullBootImage(repo, request.source, { resolved, plan: pullPlan }, observer);
+  if (image.seal !== null) requireNoArguments(request.given ?? request);
+  const unified = readUnifiedImage(repo, boot, image);
   const plan = planInstall({
     image: {
       id: image.deploymentId,
@@ -136,16 +165,24 @@ async function writeInstallation(
       originReference: formatOriginReference(request.targetReference),
       osRelease: image.osRelease,
       kargs: image.kargsD,
-      bootDigest: computeBootDigest(repo, kernelFiles(image)),
+      bootDigest: computeBootDigest(repo, image.kernel),
+      ...(unified && { unified }),
     },
+    ukiAddons: request.ukiAddons ?? [],
     kargs,
     kargDeletes,
     kernels: readKernelDirectories(boot),
     layout: boot.layout,
     verityOptional: request.allowMissingVerity,
   });
+  const statements = await findStatements(repo, request.source, resolved, image);
+  const trust = admitDeployment(
+    // A disk for another machine has nothing to do with this one's TPM.
+    { repo, boot, system, isForThisMachine: !request.genericImage },
+    { image, statements, running: null, allowWeaker: false },
+  );
   dropDownloads(repo);
-  applyInstall({ request, repo, boot, image, plan, decision, observer });
+  applyInstall({ request, repo, boot, image, plan, decision, trust, observer });
   return plan;
 }
 
@@ -178,14 +215,15 @@ interface Installation {
   readonly image: BootImage;
   readonly plan: InstallPlan;
   readonly decision: PolicyDecision;
+  readonly trust: DeployedTrust;
   readonly observer: UpdateObserver;
 }
 
 function applyInstall(installation: Installation): void {
-  const { request, repo, boot, image, plan, decision, observer } = installation;
+  const { request, repo, boot, image, plan, decision, trust, observer } = installation;
   const { target } = request;
-  const files = kernelFiles(image);
-  requireExactBootSpace(boot, null, plan.kernel.write ? files : null, [plan.entry]);
+  const kernel = listKernelWrites(boot, image.kernel, plan.kernel, null);
+  requireExactBootSpace(boot, null, kernel, [plan.entry]);
   if (request.bootloader === "systemd") {
     observer.onStep(INSTALL_STEPS.bootloader);
     applyTransaction(setLoaderTimeout(boot.path));
@@ -204,13 +242,15 @@ function applyInstall(installation: Installation): void {
     var: lookupDirectory(image.tree, "var"),
     origin: plan.origin,
     policy: formatPolicyRecord(makePolicyRecord(decision)),
+    ...stateOfTrust(trust),
+    addons: plan.addons,
     etcRules: null,
   });
   syncFileSystem(target);
   const entries = join(boot.path, LIVE_ENTRIES);
   applyTransaction({
     prepare: [
-      ...(plan.kernel.write ? copyKernelSteps(target, boot, plan.kernel.directory, files) : []),
+      ...kernelSteps(target, kernel),
       { kind: "mkdir", path: join(boot.path, "loader"), mode: 0o755 },
       { kind: "mkdir", path: entries, mode: 0o755 },
     ],
@@ -225,12 +265,15 @@ function applyInstall(installation: Installation): void {
   syncFileSystem(boot.path);
 }
 
-/** Paths of the kernel directories and entries on the boot partition. */
+/** Paths of the kernels, addons and entries on the boot partition. */
 function listBootFiles(boot: BootDirectory): ReadonlySet<string> {
+  const addons = listAddons(boot.layout, ADDONS_PARENT).filter(isOurAddon);
   const kernels = listKernelDirectories(boot).map((name) => join(kernelRoot(boot), name));
   const entries = readEntryDirectory(join(boot.path, LIVE_ENTRIES))?.entries ?? [];
   return new Set([
     ...kernels,
+    ...listUnifiedKernels(boot).map((name) => join(boot.path, UKI_PARENT, name)),
+    ...addons.map((name) => join(boot.path, ADDONS_PARENT, name)),
     ...entries.map((entry) => join(boot.path, LIVE_ENTRIES, entry.fileName)),
   ]);
 }

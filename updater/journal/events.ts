@@ -118,6 +118,27 @@ export const EVENTS = {
     when: "a deployment reached boot-complete.target and its entry lost its counter",
     fields: ["DEPLOYMENT", "DIGEST"],
   },
+  floorRaised: {
+    id: "4644b8a16722401b98a8277153c1180d",
+    bootcId: null,
+    priority: 5,
+    when: "a start was good, and images of a lower version than FLOOR do not start here any more",
+    fields: ["FLOOR", "SOURCE"],
+  },
+  revokedRemoved: {
+    id: "62ae2822eafc47038ada424fba57eeac",
+    bootcId: null,
+    priority: 4,
+    when: "a start was good, and a deployment that the running image revokes left the boot menu",
+    fields: ["DEPLOYMENT"],
+  },
+  trustProblem: {
+    id: "686fbe90ffb44e8281e225024a6ae718",
+    bootcId: null,
+    priority: 3,
+    when: "a start was good, but the version floor could not be raised or a revoked deployment not be removed",
+    fields: ["PROBLEM"],
+  },
   bootFailed: {
     id: "5dda1821c8034f2c929a1d4e8659a51a",
     bootcId: null,
@@ -159,6 +180,13 @@ export const EVENTS = {
     priority: 5,
     when: "`bootc pin` pinned or unpinned a deployment",
     fields: ["DEPLOYMENT", "PINNED"],
+  },
+  statementRenewed: {
+    id: "e59ebcefe45f47348bbcf689f73425cb",
+    bootcId: null,
+    priority: 5,
+    when: "a deployment that was there already got better signatures",
+    fields: ["DEPLOYMENT", "STATEMENT_VERSION", "EXPIRES"],
   },
   updateAvailable: {
     id: "bdebfb59363346d0b48b940b249c452c",

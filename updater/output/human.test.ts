@@ -1,7 +1,13 @@
 // Texts written down from bootc.md 2.3.
 
 import { describe, expect, test } from "vitest";
-import { makeDeployment, makeFailure, makeHostState } from "../../test/support/hosts.ts";
+import {
+  makeDeployment,
+  makeFailure,
+  makeHostState,
+  makeMachineTrust,
+  makeTrust,
+} from "../../test/support/hosts.ts";
 import type { BootEntry, Host, ImageStatus } from "../spec/host.ts";
 import { makeEmptyHost, makeHost } from "../spec/make-host.ts";
 import { formatHostHuman } from "./human.ts";
@@ -238,5 +244,78 @@ Problem: Entry a is broken
           Verity: ${"ef".repeat(64)}
 `,
     );
+  });
+});
+
+describe("trust", () => {
+  const host = (trust: Parameters<typeof makeTrust>[0], machine = makeMachineTrust()) =>
+    makeHost(
+      makeHostState({
+        booted: makeDeployment({ trust: makeTrust(trust) }),
+        rollback: makeDeployment({ trust: makeTrust({ ...trust, expires: null }) }),
+        trust: machine,
+      }),
+    );
+  const rows = (text: string, label: string) =>
+    text
+      .split("\n")
+      .filter((line) => line.trim().startsWith(`${label}:`))
+      .map((line) => line.trim().slice(label.length + 2));
+
+  test("one line for each deployment, one more for the running one", () => {
+    const text = formatHostHuman(host({}), { verbose: false });
+    const signed = "signed by vendor.pub (0123456789abcdef), version 42";
+    expect(rows(text, "Trust")).toEqual([
+      `${signed}, expires 2027-01-01T00:00:00Z, fs-verity enforced, Secure Boot off`,
+      `${signed}, fs-verity enforced`,
+    ]);
+    expect(rows(text, "Stronger")).toEqual(["sealed: Do this; Do that"]);
+    expect(rows(text, "Version floor")).toEqual([]);
+    expect(text).toContain("\n         Trust: signed");
+  });
+
+  const nothing = { key: null, version: null, expires: null } as const;
+  const strongest = makeMachineTrust({ secureBoot: "enabled", next: null });
+  test.each([
+    [
+      { ...nothing, mode: "unlocked", verity: "none" },
+      makeMachineTrust(),
+      "unlocked, fs-verity missing, Secure Boot off",
+    ],
+    [
+      { ...nothing, mode: "sealed", sealed: true },
+      strongest,
+      "sealed, fs-verity enforced, Secure Boot on",
+    ],
+    [
+      { ...nothing, mode: "unlocked", sealed: true, verity: "optional" },
+      makeMachineTrust({ secureBoot: "setup" }),
+      "unlocked (the image is sealed, but Secure Boot is in setup mode), fs-verity not enforced, Secure Boot in setup mode",
+    ],
+    [
+      { ...nothing, mode: "signed", refusal: "x" },
+      strongest,
+      "signed, would be refused, fs-verity enforced, Secure Boot on",
+    ],
+  ] as const)("%j", (trust, machine, expected) => {
+    const text = formatHostHuman(host(trust, machine), { verbose: false });
+    expect(rows(text, "Trust")[0]).toBe(expected);
+    expect(rows(text, "Stronger")).toHaveLength(machine.next === null ? 0 : 1);
+  });
+
+  test("ostree's key has a name only", () => {
+    const text = formatHostHuman(
+      host({ mode: "ostree-signed", key: { name: "/etc/ostree/k", fingerprint: null } }),
+      { verbose: false },
+    );
+    expect(rows(text, "Trust")[0]).toMatch(/^ostree-signed by \/etc\/ostree\/k, /);
+  });
+
+  test("the floor, when asked for more", () => {
+    const none = makeMachineTrust({ floor: { version: null, source: "none" }, tpm: false });
+    const show = (machine: typeof none) => formatHostHuman(host({}, machine), { verbose: true });
+    expect(rows(show(makeMachineTrust()), "Version floor")).toEqual(["41 (TPM)"]);
+    expect(rows(show(none), "Version floor")).toEqual(["none"]);
+    expect(rows(show(none), "TPM")).toEqual(["no"]);
   });
 });

@@ -1,6 +1,6 @@
 // `bootc status` for people: one block per deployment, labels right-aligned under the first line's
-// (bootc.md 2.3). Scripts do read this, so the layout is exactly bootc's; what is ours (failed deployments, problems)
-// comes after it and only when there is something to say.
+// (bootc.md 2.3). Scripts do read this, so the layout is exactly bootc's; what is ours (trust, failed
+// deployments, problems) comes after it and only when there is something to say.
 
 import type {
   BootEntry,
@@ -11,6 +11,7 @@ import type {
   SignaturePolicy,
 } from "../spec/host.ts";
 import { shortTimestamp } from "../spec/timestamp.ts";
+import { floorRows, trustRows } from "./trust-text.ts";
 
 type Slot = "staged" | "booted" | "rollback" | "other";
 
@@ -53,11 +54,14 @@ export function formatHostHuman(host: Host, options: { readonly verbose: boolean
 const CONTROL = /[\x00-\x09\x0b-\x1f\x7f-\x9f]/g;
 
 function formatEntry(slot: Slot, entry: BootEntry, status: HostStatus, verbose: boolean): string {
+  const machine = slot === "booted" ? status.trust : undefined;
   if (entry.image !== null) {
     const prefix = IMAGE_PREFIX[slot];
     const rows = [
       ...imageRows(entry, entry.image),
       ...overlayRows(slot, status),
+      ...trustRows(entry.trust, machine),
+      ...(verbose ? floorRows(machine) : []),
       ...(verbose ? verboseRows(slot, entry, entry.image) : []),
     ];
     return formatBlock(`${prefix}: ${imageName(entry.image)}`, [...prefix].length, rows);
@@ -67,8 +71,8 @@ function formatEntry(slot: Slot, entry: BootEntry, status: HostStatus, verbose: 
   const prefix = `${PLAIN_PREFIX[slot]} ${kind}`;
   const rows: Row[] = [["Commit", entry.ostree?.checksum ?? entry.composefs?.verity ?? ""]];
   if (entry.pinned) rows.push(["Pinned", "yes"]);
-  rows.push(...overlayRows(slot, status));
-  if (verbose) rows.push(...verboseRows(slot, entry, null));
+  rows.push(...overlayRows(slot, status), ...trustRows(entry.trust, machine));
+  if (verbose) rows.push(...floorRows(machine), ...verboseRows(slot, entry, null));
   // Here, unlike above, bootc counts bytes: the bullet of the booted one is three.
   return formatBlock(prefix, Buffer.byteLength(prefix), rows);
 }

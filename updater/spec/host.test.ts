@@ -2,7 +2,13 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import * as z from "zod";
-import { makeDeployment, makeFailure, makeHostState } from "../../test/support/hosts.ts";
+import {
+  makeDeployment,
+  makeFailure,
+  makeHostState,
+  makeMachineTrust,
+  makeTrust,
+} from "../../test/support/hosts.ts";
 import { hostJsonSchema, parseHost } from "./host.ts";
 import { makeEmptyHost, makeHost } from "./make-host.ts";
 
@@ -36,7 +42,7 @@ describe("hostJsonSchema", () => {
       ImageReference: ["image!", "transport!", "signature"],
       HostStatus: [
         ...["staged", "booted", "rollback", "otherDeployments", "rollbackQueued", "type"],
-        ...["usrOverlay", "readOnly", "failedDeployments", "problems"],
+        ...["usrOverlay", "readOnly", "failedDeployments", "trust", "problems"],
       ],
       FailedDeployment: [
         ...["verity!", "image", "imageDigest", "failedAt!", "reason!", "detail", "attempts!"],
@@ -45,7 +51,10 @@ describe("hostJsonSchema", () => {
       BootEntry: [
         ...["image", "cachedUpdate", "incompatible!", "pinned!", "softRebootCapable"],
         ...["downloadOnly", "store", "ostree", "composefs", "signaturePolicy"],
+        "trust",
       ],
+      DeploymentTrust: ["mode!", "sealed!", "key", "version", "expires", "verity!", "refusal"],
+      MachineTrust: ["secureBoot!", "tpm!", "floor!", "next"],
       SignaturePolicy: ["policyFile", "scope!", "requirements!", "time!"],
       ImageStatus: ["image!", "version", "timestamp", "imageDigest!", "architecture!"],
       BootEntryOstree: ["stateroot!", "checksum!", "deploySerial!"],
@@ -66,6 +75,10 @@ describe("hostJsonSchema", () => {
       FailureReason: ["initramfs", "verity", "unit", "watchdog", "unknown"],
       Bootloader: ["grub", "grub-cc", "systemd", "none"],
       HostType: ["bootcHost"],
+      TrustMode: ["sealed", "signed", "ostree-signed", "unlocked"],
+      VerityMode: ["enforced", "optional", "none"],
+      SecureBoot: ["enabled", "disabled", "setup", "unsupported"],
+      FloorSource: ["tpm", "esp", "none"],
       Store: ["ostreeContainer"],
       FilesystemOverlayAccessMode: ["readOnly", "readWrite"],
       FilesystemOverlayPersistence: ["transient", "persistent"],
@@ -101,7 +114,7 @@ function fullHost() {
   };
   return makeHost(
     makeHostState({
-      booted: makeDeployment({ image, cachedUpdate, policy, pinned: true }),
+      booted: makeDeployment({ image, cachedUpdate, policy, pinned: true, trust: makeTrust() }),
       staged: makeDeployment({ downloadOnly: true, softRebootCapable: true, bootDigest: null }),
       rollback: makeDeployment({ image: null, bootType: "uki", bootloader: "grub-cc" }),
       others: [makeDeployment({ version: null, timestamp: null })],
@@ -109,6 +122,7 @@ function fullHost() {
       usrOverlay: { readOnly: true },
       readOnly: true,
       failures: [makeFailure()],
+      trust: makeMachineTrust(),
       problems: ["x"],
     }),
   );

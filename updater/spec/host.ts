@@ -2,8 +2,8 @@
 // (bootc.md 2.2). Field order is the order of upstream's output. Unknown fields are dropped when
 // reading, optional ones get their defaults, so that documents of older and newer releases load.
 //
-// docs/host-v1.schema.json is made from here, a superset of upstream's: `failedDeployments`, `problems` and
-// `signaturePolicy` are additions, absent when there is nothing to say.
+// docs/host-v1.schema.json is made from here, a superset of upstream's: `failedDeployments`, `problems`,
+// `signaturePolicy` and `trust` are additions, absent when there is nothing to say.
 
 import * as z from "zod";
 import { FormatError } from "../../shared/error.ts";
@@ -105,6 +105,58 @@ const SignaturePolicy = z
   .meta({ id: "SignaturePolicy", description: "How the image was accepted" });
 export type SignaturePolicy = z.infer<typeof SignaturePolicy>;
 
+const TRUST_MODES = ["sealed", "signed", "ostree-signed", "unlocked"] as const;
+
+const DeploymentTrust = z
+  .object({
+    mode: z
+      .enum(TRUST_MODES)
+      .meta({ id: "TrustMode", description: "What decides whether the deployment may start" }),
+    sealed: z
+      .boolean()
+      .describe(
+        "The command line in its unified kernel names the image; the mode is only sealed with Secure Boot",
+      ),
+    key: nullable(
+      z.object({
+        name: z.string().describe("Name of the key's file"),
+        fingerprint: nullable(z.string()).describe("Hex SHA-256 of the public key"),
+      }),
+    ).describe("Whose signature counted"),
+    version: nullable(z.int().nonnegative()).describe(
+      "The image's version in its signed statement",
+    ),
+    expires: nullable(z.string().meta({ format: "date-time" })).describe("When it stops starting"),
+    verity: z
+      .enum(["enforced", "optional", "none"])
+      .meta({ id: "VerityMode", description: "Whether the kernel checks every file that is read" }),
+    refusal: nullable(z.string()).describe("Why it would be refused when it is started"),
+  })
+  .meta({ id: "DeploymentTrust", description: "How a deployment proves what it is" });
+export type DeploymentTrust = z.infer<typeof DeploymentTrust>;
+
+const MachineTrust = z
+  .object({
+    secureBoot: z
+      .enum(["enabled", "disabled", "setup", "unsupported"])
+      .meta({ id: "SecureBoot", description: "Whether the firmware checks what it starts" }),
+    tpm: z.boolean().describe("Whether there is a TPM 2.0"),
+    floor: z
+      .object({
+        version: nullable(z.int().nonnegative()),
+        source: z.enum(["tpm", "esp", "none"]).meta({ id: "FloorSource" }),
+      })
+      .describe("Signed images of a lower version do not start"),
+    next: nullable(
+      z.object({
+        mode: z.enum(TRUST_MODES),
+        needs: z.array(z.string()).describe("One sentence each"),
+      }),
+    ).describe("What the next stronger mode needs; null: there is none"),
+  })
+  .meta({ id: "MachineTrust", description: "What this machine does for the trust in its images" });
+export type MachineTrust = z.infer<typeof MachineTrust>;
+
 const BootEntry = z
   .object({
     image: nullable(ImageStatus),
@@ -118,6 +170,9 @@ const BootEntry = z
     composefs: nullable(BootEntryComposefs),
     signaturePolicy: SignaturePolicy.optional().describe(
       "How policy.json accepted the image, where that was recorded; not in upstream's schema",
+    ),
+    trust: DeploymentTrust.optional().describe(
+      "How the deployment proves what it is; not in upstream's schema",
     ),
   })
   .meta({ id: "BootEntry", description: "A deployment that can be booted" });
@@ -164,6 +219,9 @@ const HostStatus = z
       .array(FailedDeployment)
       .optional()
       .describe("What did not start, newest last; not in upstream's schema"),
+    trust: MachineTrust.optional().describe(
+      "What this machine does for the trust in its images; not in upstream's schema",
+    ),
     problems: z
       .array(z.string())
       .optional()

@@ -6,6 +6,7 @@
 import type { BootFailure } from "../deploy/boot-failure.ts";
 import type { CachedUpdate } from "../deploy/cached-update.ts";
 import type { Deployment, HostState } from "../deploy/host-state.ts";
+import type { MachineTrust as ObservedTrust } from "../deploy/host-trust.ts";
 import { displayReference, type ImageReference, parseOriginReference } from "../image/reference.ts";
 import {
   API_VERSION,
@@ -14,6 +15,7 @@ import {
   HOST_KIND,
   type Host,
   type ImageStatus,
+  type MachineTrust,
 } from "./host.ts";
 import { normalizeTimestamp } from "./timestamp.ts";
 
@@ -72,6 +74,7 @@ export function makeHost(state: HostState): Host {
       ...(state.failures.length === 0
         ? {}
         : { failedDeployments: state.failures.map(makeFailedDeployment) }),
+      ...(state.trust === null ? {} : { trust: copyMachineTrust(state.trust) }),
       ...(problems.length === 0 ? {} : { problems }),
     },
   };
@@ -100,7 +103,13 @@ function makeEntry(deployment: Deployment, problems: string[]): BootEntry {
       missingVerityAllowed: deployment.missingVerityAllowed,
     },
     ...(deployment.policy === null ? {} : { signaturePolicy: deployment.policy }),
+    ...(deployment.trust === null ? {} : { trust: deployment.trust }),
   };
+}
+
+/** The document's lists are not read-only. */
+export function copyMachineTrust({ next, ...trust }: ObservedTrust): MachineTrust {
+  return { ...trust, next: next === null ? null : { mode: next.mode, needs: [...next.needs] } };
 }
 
 function makeImageStatus(deployment: Deployment, problems: string[]): ImageStatus | null {

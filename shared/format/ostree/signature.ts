@@ -1,17 +1,11 @@
 // Ed25519 signatures of commits (ostree.md 1.4, 4.5): a list of 64 bytes each in the detached metadata,
 // key `ostree.sign.ed25519`, over the exact bytes of the commit object. One good pair of key and signature is enough.
-//
-// node:crypto is loaded when a signature is checked and not before: loading it costs prepare-root more
-// time than anything else it does, and most machines have no signed commits.
 
-import { FormatError, UnsupportedError } from "../../error.ts";
+import { FormatError } from "../../error.ts";
+import { isSignedBy, parseBase64Key } from "../ed25519/signature.ts";
 import { type Dictionary, decodeDictionary, lookup } from "../gvariant/dictionary.ts";
 
 const ED25519_SIGNATURES = "ostree.sign.ed25519";
-const KEY_BYTES = 32;
-const SIGNATURE_BYTES = 64;
-/** DER of a SubjectPublicKeyInfo for Ed25519 (RFC 8410), up to the key's 32 bytes. */
-const SPKI_PREFIX = Buffer.from("302a300506032b6570032100", "hex");
 
 /** Public keys, one in base64 a line; blank lines do not count. FormatError when there is none. */
 export function parsePublicKeys(text: string, source: string): readonly Uint8Array[] {
@@ -19,8 +13,8 @@ export function parsePublicKeys(text: string, source: string): readonly Uint8Arr
   for (const [index, raw] of text.split("\n").entries()) {
     const line = raw.trim();
     if (line === "") continue;
-    const key = Buffer.from(line, "base64");
-    if (key.length !== KEY_BYTES || key.toString("base64") !== line) {
+    const key = parseBase64Key(line);
+    if (key === null) {
       throw badKeys(source, `line ${index + 1} is not an Ed25519 key of 32 bytes in base64`);
     }
     keys.push(key);
@@ -47,21 +41,7 @@ export function verifySignatures(
   signatures: readonly Uint8Array[],
   keys: readonly Uint8Array[],
 ): boolean {
-  const crypto = loadCrypto();
-  const possible = signatures.filter(({ length }) => length === SIGNATURE_BYTES);
-  return keys
-    .filter(({ length }) => length === KEY_BYTES)
-    .some((key) => {
-      const der = Buffer.concat([SPKI_PREFIX, key]);
-      const publicKey = crypto.createPublicKey({ key: der, format: "der", type: "spki" });
-      return possible.some((signature) => crypto.verify(null, signed, publicKey, signature));
-    });
-}
-
-function loadCrypto(): typeof import("node:crypto") {
-  const crypto = process.getBuiltinModule("node:crypto");
-  if (crypto !== undefined) return crypto;
-  throw new UnsupportedError("feature", "Cannot check signatures: the runtime has no node:crypto");
+  return keys.some((key) => signatures.some((signature) => isSignedBy(key, signed, signature)));
 }
 
 function badKeys(source: string, problem: string): FormatError {

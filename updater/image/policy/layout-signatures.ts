@@ -3,16 +3,9 @@
 
 import { parseImageIndex } from "../../../shared/format/oci/manifest.ts";
 import { OCI_MANIFEST } from "../../../shared/format/oci/media-type.ts";
-import { readBlob } from "../blob.ts";
+import { layoutLayerReader, MAX_REFERRERS, openLayoutArtifacts } from "../artifact-source.ts";
 import type { LayoutFiles } from "../layout-source.ts";
-import {
-  attachmentTag,
-  MAX_REFERRERS,
-  mayBeBundle,
-  readSignatureManifest,
-  readSubject,
-  type SignatureLayer,
-} from "./signature-manifest.ts";
+import { attachmentTag, mayBeBundle, readSignatureManifest } from "./signature-manifest.ts";
 import type { FoundSignature, SignatureSource } from "./signature-source.ts";
 
 const TAG = "org.opencontainers.image.ref.name";
@@ -24,21 +17,25 @@ export function openLayoutSignatures(files: LayoutFiles): SignatureSource {
     async *readSignatures(digest, { sigstore }): AsyncGenerator<FoundSignature> {
       if (!sigstore) return;
       const index = parseImageIndex(await files.readFile("index.json"), `Index of ${files.what}`);
-      const candidates = index.manifests
+      const attached = index.manifests
         .filter(({ mediaType }) => mediaType === OCI_MANIFEST)
-        .filter(({ digest: own }) => own !== digest);
-      const read = async (descriptor: SignatureLayer) =>
-        await readBlob(files.openBlob(descriptor), descriptor, `Signature ${descriptor.digest}`);
-      for (const candidate of candidates.slice(0, MAX_REFERRERS)) {
-        const { annotations } = candidate;
-        const isAttachment = annotations?.[TAG] === attachmentTag(digest);
-        const isSaved = annotations?.[COSIGN_KIND] === COSIGN_SIGNATURES;
-        if (!isAttachment && !isSaved && !mayBeBundle(candidate["artifactType"])) continue;
-        const bytes = await read(candidate);
-        if (!isAttachment && !isSaved && readSubject(bytes) !== digest) continue;
+        .filter(({ digest: own }) => own !== digest)
+        .filter(({ annotations }) => isAttachment(annotations ?? {}, digest));
+      const read = layoutLayerReader(files);
+      for (const candidate of attached.slice(0, MAX_REFERRERS)) {
         const where = `${candidate.digest} in ${files.what}`;
-        yield* readSignatureManifest(bytes, where, read);
+        yield* readSignatureManifest(await read(candidate), where, read);
+      }
+      const bundles = openLayoutArtifacts(files).readArtifacts(digest, mayBeBundle);
+      for await (const { manifestBytes, where, readLayer } of bundles) {
+        yield* readSignatureManifest(manifestBytes, where, readLayer);
       }
     },
   };
+}
+
+function isAttachment(annotations: Readonly<Record<string, string>>, digest: string): boolean {
+  return (
+    annotations[TAG] === attachmentTag(digest) || annotations[COSIGN_KIND] === COSIGN_SIGNATURES
+  );
 }

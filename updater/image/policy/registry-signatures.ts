@@ -1,22 +1,15 @@
 // Signatures of images in registries: in the look-aside store that registries.d names (simple signing), and in
 // the registry itself (cosign's tag, bundles that refer to the image).
 
-import { RegistryError } from "../../../shared/error.ts";
 import { splitDigest } from "../../../shared/format/oci/digest.ts";
 import type { RegistryClient } from "../../registry/client.ts";
 import { hostConfigPlace } from "../../registry/config-place.ts";
 import { fetchSmallFile } from "../../registry/small-file.ts";
-import { readBlob } from "../blob.ts";
+import { openRegistryArtifacts, orNull, registryLayerReader } from "../artifact-source.ts";
 import { readNumbered } from "./directory-signatures.ts";
 import { chooseStores, type RegistriesD, readRegistriesD } from "./registries-d.ts";
 import { dockerScopes, nameOfRegistryReference } from "./scopes.ts";
-import {
-  attachmentTag,
-  MAX_REFERRERS,
-  mayBeBundle,
-  readSignatureManifest,
-  type SignatureLayer,
-} from "./signature-manifest.ts";
+import { attachmentTag, mayBeBundle, readSignatureManifest } from "./signature-manifest.ts";
 import {
   type FoundSignature,
   MAX_SIGNATURE_BYTES,
@@ -73,39 +66,16 @@ async function* readAttachments(
   const tag = attachmentTag(digest);
   const manifest = await orNull(client.fetchManifest({ tag }));
   if (manifest === null) return;
-  yield* readSignatureManifest(manifest.bytes, describe(client, `:${tag}`), readLayer(client));
+  const where = `${client.reference.host}/${client.reference.repository}:${tag}`;
+  yield* readSignatureManifest(manifest.bytes, where, registryLayerReader(client));
 }
 
 async function* readBundles(
   client: RegistryClient,
   digest: string,
 ): AsyncGenerator<FoundSignature> {
-  const referrers = await client.fetchReferrers(digest);
-  const candidates = referrers.filter((descriptor) => mayBeBundle(descriptor["artifactType"]));
-  for (const { digest: own } of candidates.slice(0, MAX_REFERRERS)) {
-    const manifest = await orNull(client.fetchManifest({ digest: own }));
-    if (manifest === null) continue;
-    yield* readSignatureManifest(manifest.bytes, describe(client, `@${own}`), readLayer(client));
-  }
-}
-
-function readLayer(client: RegistryClient) {
-  return async (layer: SignatureLayer): Promise<Uint8Array> => {
-    const bytes = client.openBlob(layer.digest, { startByte: 0, endByte: layer.size });
-    return await readBlob(bytes, layer, `Signature ${layer.digest}`);
-  };
-}
-
-function describe({ reference }: RegistryClient, suffix: string): string {
-  return `${reference.host}/${reference.repository}${suffix}`;
-}
-
-/** Nothing there is no failure: it only means no signature. */
-async function orNull<T>(answer: Promise<T>): Promise<T | null> {
-  try {
-    return await answer;
-  } catch (error) {
-    if (error instanceof RegistryError && error.code === "not-found") return null;
-    throw error;
+  const artifacts = openRegistryArtifacts(client).readArtifacts(digest, mayBeBundle);
+  for await (const { manifestBytes, where, readLayer } of artifacts) {
+    yield* readSignatureManifest(manifestBytes, where, readLayer);
   }
 }

@@ -5,6 +5,7 @@
 import * as z from "zod";
 import { digestSchema, splitDigest } from "../../../shared/format/oci/digest.ts";
 import { parseJson } from "../../../shared/format/oci/json.ts";
+import { EMPTY_TYPE } from "../artifact-source.ts";
 import {
   type FoundSignature,
   MAX_SIGNATURE_BYTES,
@@ -13,9 +14,6 @@ import {
 } from "./signature-source.ts";
 
 const BUNDLE_TYPE = /^application\/vnd\.dev\.sigstore\.bundle(?:\.v\d|\+json|$)/;
-const EMPTY_TYPE = "application/vnd.oci.empty.v1+json";
-/** An index that lists the referrers of one image must not make us fetch all day. */
-export const MAX_REFERRERS = 64;
 
 const layerSchema = z.looseObject({
   mediaType: z.string(),
@@ -23,11 +21,10 @@ const layerSchema = z.looseObject({
   size: z.int().nonnegative().max(MAX_SIGNATURE_BYTES),
   annotations: z.record(z.string(), z.string()).nullish(),
 });
-export type SignatureLayer = z.infer<typeof layerSchema>;
+type SignatureLayer = z.infer<typeof layerSchema>;
 
 const manifestSchema = z.looseObject({
   artifactType: z.string().nullish(),
-  subject: z.looseObject({ digest: digestSchema }).nullish(),
   layers: z.array(layerSchema).max(MAX_SIGNATURES).nullish(),
 });
 
@@ -57,19 +54,5 @@ export async function* readSignatureManifest(
     } else if (BUNDLE_TYPE.test(layer.mediaType)) {
       yield { kind: "bundle", json: await readLayer(layer), where };
     }
-  }
-}
-
-/** What a manifest refers to; null when nothing, or when it is no such document. */
-export function readSubject(bytes: Uint8Array): string | null {
-  const result = manifestSchema.safeParse(parseOrNull(bytes));
-  return result.data?.subject?.digest ?? null;
-}
-
-function parseOrNull(bytes: Uint8Array): unknown {
-  try {
-    return JSON.parse(Buffer.from(bytes).toString("utf8"));
-  } catch {
-    return null;
   }
 }

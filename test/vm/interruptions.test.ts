@@ -1,0 +1,266 @@
+// A real machine that is interrupted: its programs by SIGKILL while they stage and while they finalize, in the running
+// system and at shutdown; and its power, by starting disks that were cut after a random write of all that (QEMU's
+// blklogwrites). Each machine runs the old or the new, whole and with its local changes, and takes the next update.
+//
+// Goes on from the machine of the boot assessment tests: version 1 runs, version 2 is staged.
+
+import { appendFileSync, copyFileSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { makeRandom } from "../sim/seeded-random.ts";
+import { ensureMedia } from "./installed-disk.ts";
+import type { Machine } from "./machine.ts";
+import { ensureProductImages } from "./product-image.ts";
+import {
+  type Chapter,
+  openLife,
+  type RecordedLife,
+  replayLife,
+  startCut,
+  startLife,
+  writeChapter,
+} from "./recorded-life.ts";
+import { ensureSibling } from "./sibling-image.ts";
+import { ensureTrialState } from "./trial-machine.ts";
+
+const ALL = process.env["TEST_ALL"] !== undefined;
+const KILLS = { stage: ALL ? 8 : 2, finalize: ALL ? 6 : 2, shutdown: ALL ? 3 : 0 };
+const CUTS = ALL ? 14 : 2;
+const SLOW_MS = 900_000;
+const random = makeRandom(Number(process.env["CRASH_SEED"] ?? 1));
+/** What a whole run takes on a slow machine; later kills find it at its end. */
+const STAGE_MS = 30_000;
+const FINALIZE_MS = 6_000;
+const UNIT = "bootc-finalize-staged.service";
+
+let life: RecordedLife;
+let machine: Machine;
+/** File systems with the images that come next: a sibling of version 1, and version 3. */
+let media: readonly { readonly id: string; readonly path: string }[];
+const killed = { stage: 0, finalize: 0, shutdown: 0 };
+
+beforeAll(async () => {
+  const { v1, v3 } = await ensureProductImages(console.log);
+  const sibling = await ensureSibling(v1, "1.1", console.log);
+  media = [
+    { id: "sibling", path: await ensureMedia(sibling) },
+    { id: "stick3", path: await ensureMedia(v3) },
+  ];
+  life = await openLife(await ensureTrialState());
+  machine = await startLife(life);
+});
+afterAll(async () => {
+  await machine?.[Symbol.asyncDispose]();
+  life?.[Symbol.dispose]();
+});
+
+const must = (command: string) => machine.must(command, { timeoutMs: SLOW_MS });
+const mount = (id: string) =>
+  `mkdir -p /run/${id} && { mountpoint -q /run/${id} || mount -o ro /dev/disk/by-id/virtio-${id} /run/${id}; }`;
+const switchTo = (id: string) => `bootc switch --quiet --transport oci /run/${id}/os.oci`;
+const report = (text: string) => {
+  console.log(text);
+  const path = process.env["CRASH_REPORT"];
+  if (path !== undefined) appendFileSync(path, `${text}\n`);
+};
+
+/** A failing step keeps the machine's log and disks. */
+async function step(work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    machine.keep();
+    throw error;
+  }
+}
+
+const chapter = (name: string, versions: readonly string[], work: () => Promise<unknown>) =>
+  writeChapter(life, name, versions, work);
+
+interface Slot {
+  readonly image: { readonly version: string };
+}
+interface Status {
+  readonly booted: Slot;
+  readonly staged: Slot | null;
+  readonly rollback: Slot | null;
+  readonly problems?: readonly string[];
+}
+
+async function readStatus(on: Machine = machine): Promise<Status> {
+  const text = await on.must("bootc status --format json", { timeoutMs: SLOW_MS });
+  return (JSON.parse(text) as { status: Status }).status;
+}
+
+const versionOf = (slot: Slot | null) => slot?.image.version ?? null;
+
+/** A random moment, in the form of sleep(1). */
+const moment = (limitMs: number) => `${(random(limitMs) / 1000).toFixed(3)}`;
+
+/** Whether it was killed; else it was at its end before. */
+async function killAfter(command: string, seconds: string): Promise<boolean> {
+  const { code } = await machine.run(
+    `${command} >/dev/null 2>&1 & sleep ${seconds}; kill -KILL $!; wait $!`,
+    { timeoutMs: SLOW_MS },
+  );
+  return code === 137;
+}
+
+/** From now on, and until the next start, the unit's program is killed after this time. */
+const killUnitAfter = (seconds: string) =>
+  `mkdir -p /run/systemd/system/${UNIT}.d && printf '[Service]\\nExecStop=\\nExecStop=/bin/sh -c "/usr/bin/bootc composefs-finalize-staged & sleep ${seconds}; kill -KILL $$!; wait $$!; exit $$?"\\n' > /run/systemd/system/${UNIT}.d/kill.conf && systemctl daemon-reload`;
+
+describe.sequential("SIGKILL", () => {
+  it(`of a program that stages, at ${KILLS.stage} moments: the next run stages`, () =>
+    step(async () => {
+      await must(
+        "echo precious > /etc/precious && mkdir -p /var/lib/demo && echo data > /var/lib/demo/file && sync",
+      );
+      await machine.addDisk({ ...media[0]!, mode: "read" });
+      await must(mount("sibling"));
+      await chapter("stage, killed", ["1"], async () => {
+        for (let n = 0; n < KILLS.stage; n++) {
+          if (await killAfter(switchTo("sibling"), moment(STAGE_MS))) killed.stage += 1;
+          else await must("bootc delete-deployment staged");
+          const { booted, staged, problems = [] } = await readStatus();
+          expect(versionOf(booted)).toBe("1");
+          expect(["2", "1.1", null]).toContain(versionOf(staged));
+          expect(problems).toEqual([]);
+        }
+      });
+      await chapter("stage", ["1"], () => must(switchTo("sibling")));
+      expect(versionOf((await readStatus()).staged)).toBe("1.1");
+    }));
+
+  it(`of the finalize unit's program, at ${KILLS.finalize} moments: the next stop finalizes`, () =>
+    step(async () => {
+      await chapter("finalize, killed", ["1", "1.1"], async () => {
+        for (let n = 0; n < KILLS.finalize; n++) {
+          await must(`systemctl start ${UNIT} && ${killUnitAfter(moment(FINALIZE_MS))}`);
+          await must(`systemctl stop ${UNIT}; systemctl reset-failed`);
+          const { booted, staged, problems = [] } = await readStatus();
+          expect(versionOf(booted)).toBe("1");
+          if (staged !== null) killed.finalize += 1;
+          for (const problem of problems) expect(problem).toMatch(/^The staged deployment/);
+        }
+      });
+      await must(`rm -r /run/systemd/system/${UNIT}.d && systemctl daemon-reload`);
+      await chapter("finalize", ["1", "1.1"], () =>
+        must(`systemctl start ${UNIT} && systemctl stop ${UNIT} && systemctl start ${UNIT}`),
+      );
+      const status = await readStatus();
+      expect([status.booted, status.staged, status.rollback].map(versionOf)).toEqual([
+        "1",
+        null,
+        "1.1",
+      ]);
+    }));
+
+  it("is followed by other verbs", () =>
+    step(async () => {
+      await chapter("rollback", ["1", "1.1"], () => must("bootc rollback && bootc rollback"));
+      await chapter("kargs", ["1", "1.1"], () => must("bootc kargs --append cut.a=1"));
+    }));
+});
+
+describe.skipIf(!ALL)("a longer life", () => {
+  it("restarts, pins, deletes, and stages again", () =>
+    step(async () => {
+      await chapter("start and bless", ["1", "1.1"], async () => {
+        await machine.reboot(SLOW_MS);
+        await must("systemctl is-system-running --wait");
+      });
+      expect(versionOf((await readStatus()).booted)).toBe("1.1");
+      const both = ["1", "1.1"];
+      await chapter("pin", both, () => must("bootc pin rollback && bootc pin --unpin rollback"));
+      await chapter("kargs", both, () => must("bootc kargs --append cut.b=1 --delete cut.a"));
+      await machine.addDisk({ ...media[1]!, mode: "read" });
+      await must(mount("stick3"));
+      await chapter("stage", both, () => must(switchTo("stick3")));
+      await chapter("delete", both, () => must("bootc delete-deployment staged"));
+      await chapter("cleanup", both, () => must("bootc internals gc"));
+      await chapter("delete", both, () => must("bootc delete-deployment rollback"));
+    }));
+
+  it(`is killed at ${KILLS.shutdown} shutdowns: the next one finalizes`, () =>
+    step(async () => {
+      for (let n = 0; n <= KILLS.shutdown; n++) {
+        await must(`${mount("stick3")} && ${switchTo("stick3")}`);
+        const isLast = n === KILLS.shutdown;
+        if (!isLast) await must(killUnitAfter(moment(FINALIZE_MS)));
+        await chapter(isLast ? "shutdown" : "shutdown, killed", ["1.1", "3"], async () => {
+          await machine.reboot(SLOW_MS);
+          await must("systemctl is-system-running --wait");
+        });
+        const { booted, problems = [] } = await readStatus();
+        report(`after shutdown ${n}: ${versionOf(booted)}, problems ${JSON.stringify(problems)}`);
+        if (versionOf(booted) === "1.1") killed.shutdown += 1;
+        else break;
+      }
+      expect(versionOf((await readStatus()).booted)).toBe("3");
+    }));
+});
+
+/** Starts a disk as it was after `at` requests. */
+async function judgeCut(image: string, { name, versions }: Chapter, at: number): Promise<string> {
+  const next = [media[1]!, media[0]!];
+  await using cut = await startCut(life, image, `cut-${at}`, next);
+  try {
+    await cut.waitReady(SLOW_MS);
+    const state = await cut.must(
+      "systemctl is-system-running --wait; systemctl --failed --no-legend",
+      {
+        timeoutMs: SLOW_MS,
+      },
+    );
+    expect(state).toBe("running");
+    const version = await cut.must("cat /usr/lib/bootc-demo/version");
+    expect(versions, `what runs after a cut in "${name}"`).toContain(version);
+    expect(await cut.must("cat /etc/precious /var/lib/demo/file")).toBe("precious\ndata");
+    const before = await readStatus(cut);
+    expect(versionOf(before.booted)).toBe(version);
+    const { id } = next[version === "3" ? 1 : 0]!;
+    await cut.must(`${mount(id)} && ${switchTo(id)}`, { timeoutMs: SLOW_MS });
+    const { staged, problems = [] } = await readStatus(cut);
+    expect(versionOf(staged)).toBe(version === "3" ? "1.1" : "3");
+    expect(problems).toEqual([]);
+    if (ALL) await cut.must("bootc internals gc && bootc internals fsck", { timeoutMs: SLOW_MS });
+    return `${version}${before.problems === undefined ? "" : `, ${JSON.stringify(before.problems)}`}`;
+  } catch (error) {
+    cut.keep();
+    throw error;
+  }
+}
+
+/** Moments of every chapter in turn, in the log's order. */
+function chooseMoments(chapters: readonly Chapter[], count: number) {
+  const written = chapters.filter(({ from, to }) => to > from);
+  const chosen = Array.from({ length: count }, (_, n) => {
+    const one = written[Math.floor((n * written.length) / count)]!;
+    return { chapter: one, at: one.from + 1 + random(one.to - one.from) };
+  });
+  return chosen.sort((a, b) => a.at - b.at);
+}
+
+describe.sequential("a power cut", () => {
+  it(
+    `after any of ${CUTS} writes: the disk boots, and takes the next update`,
+    async () => {
+      await machine.kill();
+      const { chapters } = life;
+      report(`killed ${JSON.stringify(killed)}; ${JSON.stringify(chapters)}`);
+      const keep = process.env["CRASH_KEEP"];
+      if (keep !== undefined) copyFileSync(life.log, `${keep}/life.log`);
+      const replay = await replayLife(life);
+      using _ = replay;
+      for (const { chapter: one, at } of chooseMoments(chapters, CUTS)) {
+        replay.advance(at);
+        const started = performance.now();
+        const found = await judgeCut(replay.image, one, at);
+        const seconds = Math.round((performance.now() - started) / 1000);
+        report(`cut after request ${at} ("${one.name}"): ${found}; ${seconds} s`);
+      }
+      expect(killed.stage).toBeGreaterThan(0);
+    },
+    4 * SLOW_MS,
+  );
+});

@@ -1,0 +1,82 @@
+// Disks of sealed machines, saved: one as it was installed, and one after an update, with two deployments.
+// Invariants: made by the product alone (`container seal`, `install to-filesystem`, `switch`), started under
+// enforcing Secure Boot; raw, and never changed afterwards.
+
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { cacheDir, cachedDir, cacheKey } from "../support/cache.ts";
+import { copyDisk, openDisk, type RawDisk } from "./disk-edit.ts";
+import { ensureMedia, installDisk } from "./installed-disk.ts";
+import { type Machine, startMachine } from "./machine.ts";
+import { silentNarrator } from "./narrator.ts";
+import { ensureProductImages } from "./product-image.ts";
+import { ensureSealedImage, type SealedImage } from "./sealed-image.ts";
+import { ensureSecureBootKeys } from "./secure-boot.ts";
+
+const slowMs = 900_000;
+
+/** The version, sealed, on a disk of its own; the file may be used through overlays and copies only. */
+export async function ensureSealedDisk(onLine: (line: string) => void): Promise<RawDisk> {
+  const { v1 } = await ensureProductImages(onLine);
+  const image = await ensureSealedImage(v1, onLine);
+  return ensureDisk("sealed-disk", [image], async (path) => {
+    const installed = `${path}.qcow2`;
+    const narrator = { ...silentNarrator, progress: onLine };
+    await installDisk(installed, v1, await ensureMedia(image), narrator);
+    await copyDisk(installed, path);
+  });
+}
+
+/** After an update to version 2 that started well: that one is first in the menu, version 1 second. */
+export async function ensureSealedPair(onLine: (line: string) => void): Promise<RawDisk> {
+  const { v1, v2 } = await ensureProductImages(onLine);
+  const [one, two] = [await ensureSealedImage(v1, onLine), await ensureSealedImage(v2, onLine)];
+  const disk = await ensureSealedDisk(onLine);
+  return ensureDisk("sealed-pair", [one, two], async (path) => {
+    onLine("sealed machine: updating it to version 2");
+    await copyDisk(disk.path, path);
+    const stick = await ensureMedia(two);
+    await using machine = await startMachine({
+      name: "sealed-pair",
+      boot: { kind: "uefi", secureBoot: "enforcing" },
+      disks: [
+        { id: "disk", path, mode: "write" },
+        { id: "stick2", path: stick, mode: "read" },
+      ],
+    });
+    try {
+      await machine.waitReady(slowMs);
+      await switchFromStick(machine, "stick2");
+      await machine.reboot(slowMs);
+      await machine.must("systemctl is-system-running --wait", { timeoutMs: slowMs });
+      assert.equal(await machine.must("cat /usr/lib/bootc-demo/version"), "2");
+      await machine.powerOff();
+    } catch (error) {
+      machine.keep();
+      throw error;
+    }
+  });
+}
+
+/** Stages what is on a stick. */
+export async function switchFromStick(machine: Machine, stick: string): Promise<void> {
+  const device = `/dev/disk/by-id/virtio-${stick}`;
+  await machine.must(`mkdir -p /var/mnt/usb && mount -o ro ${device} /var/mnt/usb`);
+  await machine.must("bootc switch --quiet --transport oci /var/mnt/usb/os.oci", {
+    timeoutMs: slowMs,
+  });
+  await machine.must("umount /var/mnt/usb");
+}
+
+async function ensureDisk(
+  name: string,
+  images: readonly SealedImage[],
+  make: (path: string) => Promise<void>,
+): Promise<RawDisk> {
+  const { identity } = await ensureSecureBootKeys();
+  const key = cacheKey(`${name} 1`, identity, ...images.map((image) => image.manifestDigest));
+  const dir = await cachedDir(join(cacheDir, "vm", `${name}-${key}`), async (path) => {
+    await make(join(path, "disk.raw"));
+  });
+  return openDisk(join(dir, "disk.raw"));
+}

@@ -1,0 +1,237 @@
+// The tamper matrix of a sealed machine under Secure Boot: one change to its disk from outside, and a start
+// (docs/security.md). The disk has two deployments, each a signed UKI; the first one in the menu has one try
+// left, so that whatever stops it shows the second.
+
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { beforeAll, describe, expect, it } from "vitest";
+import { cacheDir } from "../support/cache.ts";
+import {
+  flipEsp,
+  flipRoot,
+  type RawDisk,
+  readEsp,
+  readRoot,
+  removeEsp,
+  writeEsp,
+  writeRoot,
+} from "./disk-edit.ts";
+import { type DiskEntry, putOnTrial, readMenu, rewriteEntry } from "./disk-menu.ts";
+import { makeAddon, resignEsp, revokeProgram, takeSections } from "./efi-programs.ts";
+import { ensureSealedPair } from "./sealed-pair.ts";
+import { ensureSecureBootKeys, type SecureBootKeys } from "./secure-boot.ts";
+import { type RowOptions, type Told, tryTampered } from "./tamper.ts";
+
+const isLong = process.env["TEST_ALL"] === "1";
+
+let disk: RawDisk;
+let keys: SecureBootKeys;
+let first: DiskEntry;
+let second: DiskEntry;
+
+beforeAll(async () => {
+  keys = await ensureSecureBootKeys();
+  disk = await ensureSealedPair(console.log);
+  [first, second] = (await readMenu(disk)) as [DiskEntry, DiskEntry];
+});
+
+const started = /prepare-root: (?:mounted|refused)[^\n]*\n/;
+
+/** The row's outcome; by default the machine's Secure Boot is on and it has one start. */
+function row(
+  name: string,
+  change: (disk: RawDisk) => Promise<void>,
+  options: Partial<RowOptions> = {},
+): Promise<Told> {
+  return tryTampered(
+    disk,
+    async (copy) => {
+      await writeEsp(copy, "/loader/loader.conf", "timeout 0\n");
+      await putOnTrial(copy);
+      await change(copy);
+    },
+    { name: `sealed ${name}`, secureBoot: "enforcing", until: started, ...options },
+  );
+}
+
+const expectFirst = (told: Told) =>
+  expect(told.mounted && first.id.startsWith(told.mounted)).toBe(true);
+const expectSecond = (told: Told) =>
+  expect(told.mounted && second.id.startsWith(told.mounted)).toBe(true);
+const says = (told: Told, pattern: RegExp) => expect(told.lines.join("\n")).toMatch(pattern);
+/** Loaders and firmware spell it in their own ways. */
+const denied = /Error loading \\EFI\\Linux\\[^\n]*(?:Access denied|Security violation)/i;
+
+async function offsetIn(copy: RawDisk, path: string, text: string): Promise<number> {
+  const at = (await readEsp(copy, path)).indexOf(text);
+  if (at < 0) throw new Error(`${path} does not have "${text}"`);
+  return at;
+}
+
+const uki = () => first.uki!;
+const extras = () => `${uki()}.extra.d`;
+
+describe("a sealed machine under Secure Boot", () => {
+  it("refuses a unified kernel with a changed byte, and starts the other one", async () => {
+    const told = await row("uki byte", async (copy) =>
+      flipEsp(copy, uki(), (await offsetIn(copy, uki(), "composefs=")) + 20),
+    );
+    says(told, denied);
+    expectSecond(told);
+  });
+});
+
+describe.runIf(isLong)("a sealed machine under Secure Boot, in full", () => {
+  it("starts what nobody changed", async () => {
+    const told = await row("nothing", async () => {});
+    says(told, /Secure boot enabled/);
+    expectFirst(told);
+  });
+
+  it.each([
+    [
+      "has a changed signature",
+      async (copy: RawDisk) => flipEsp(copy, uki(), (await readEsp(copy, uki())).length - 300),
+    ],
+    ["is signed by a foreign key", (copy: RawDisk) => resignEsp(copy, uki(), keys.foreign)],
+    ["is not signed", (copy: RawDisk) => resignEsp(copy, uki(), null)],
+  ])("refuses a unified kernel that %s", async (name, change) => {
+    const told = await row(`uki ${name}`, change);
+    says(told, denied);
+    expectSecond(told);
+  });
+
+  it("refuses a unified kernel that the owner revoked in dbx", async () => {
+    const scratch = await mkdtemp(join(cacheDir, "vm/dbx-"));
+    try {
+      const program = join(scratch, "uki.efi");
+      await writeFile(program, await readEsp(disk, uki()));
+      const uefiVars = await revokeProgram(program, scratch, keys);
+      const told = await row("uki in dbx", async () => {}, { uefiVars });
+      says(told, denied);
+      expectSecond(told);
+    } finally {
+      await rm(scratch, { recursive: true });
+    }
+  });
+
+  it.each([
+    ["not signed", (copy: RawDisk) => resignEsp(copy, loader, null)],
+    ["signed by a foreign key", (copy: RawDisk) => resignEsp(copy, loader, keys.foreign)],
+  ])("does not even start a boot loader that is %s", async (name, change) => {
+    const told = await row(
+      `loader ${name}`,
+      async (copy) => {
+        await change(copy);
+        await removeEsp(copy, "/EFI/systemd/systemd-bootx64.efi");
+      },
+      { until: /BdsDxe: (?:failed to load|No bootable)[^\n]*\n/ },
+    );
+    says(told, /BdsDxe: failed to load/);
+    expect([told.mounted, told.cmdlines]).toEqual([null, []]);
+  });
+
+  it("pays no regard to arguments that the entry adds", async () => {
+    const told = await row("entry options", (copy) =>
+      rewriteEntry(copy, 0, (text) => `${text}options init=/bin/sh rd.break composefs=00\n`),
+    );
+    expectFirst(told);
+    expect(told.cmdlines[0]).not.toMatch(/init=|rd\.break|composefs=00/);
+  });
+
+  it("takes no initramfs that the entry adds", async () => {
+    const told = await row("entry initrd", async (copy) => {
+      await writeEsp(copy, "/evil.img", evilInitramfs);
+      await rewriteEntry(copy, 0, (text) => `${text}initrd /evil.img\n`);
+    });
+    expectFirst(told);
+    expect(told.cmdlines[0]).not.toContain("evil");
+  });
+
+  it("refuses a plain kernel, even the one of its own unified kernel", async () => {
+    const told = await row("type 1", async (copy) => {
+      const parts = await takeSections(await readEsp(copy, uki()), [".linux", ".initrd"]);
+      await writeEsp(copy, "/vmlinuz", parts[".linux"]!);
+      await writeEsp(copy, "/initrd", parts[".initrd"]!);
+      await rewriteEntry(copy, 0, (text) =>
+        text.replace(
+          /^(?:efi|uki) .*$/m,
+          `linux /vmlinuz\ninitrd /initrd\noptions composefs=${first.id}`,
+        ),
+      );
+    });
+    says(told, /Error loading \\+vmlinuz[^\n]*(?:Access denied|Security violation)/i);
+    expectSecond(told);
+  });
+
+  it.each([
+    ["not signed", () => makeAddon("evil=1", null)],
+    ["signed by a foreign key", () => makeAddon("evil=1", keys.foreign)],
+    [
+      "changed",
+      async () => {
+        const addon = await makeAddon("evil=0 it.must.have=room", keys.db);
+        addon[addon.indexOf("evil=0") + 5]! ^= 1;
+        return addon;
+      },
+    ],
+  ])("leaves an addon out that is %s", async (name, make) => {
+    const told = await row(`addon ${name}`, async (copy) => {
+      const addon = await make();
+      await writeEsp(copy, `${extras()}/evil.addon.efi`, addon);
+      await writeEsp(copy, "/loader/addons/evil.addon.efi", addon);
+    });
+    expectFirst(told);
+    expect(told.cmdlines[0]).not.toContain("evil");
+  });
+
+  it("takes a signed addon of anybody who has the key: they are all trusted alike", async () => {
+    const told = await row("addon signed", async (copy) =>
+      writeEsp(copy, `${extras()}/more.addon.efi`, await makeAddon("added=1", keys.db)),
+    );
+    expectFirst(told);
+    expect(told.cmdlines[0]).toContain("added=1");
+  });
+
+  it("refuses a changed EROFS image, and starts the other deployment", async () => {
+    const told = await row(
+      "erofs",
+      async (copy) => flipRoot(copy, await objectOf(copy, `/composefs/images/${first.id}`), 8192),
+      { until: /prepare-root: mounted[^\n]*\n/ },
+    );
+    says(told, /prepare-root: refused[^\n]*(?:damaged|changed)/);
+    expectSecond(told);
+  });
+
+  it("starts an older signed deployment that is put back: only dbx ends that", async () => {
+    const told = await row("replay", async (copy) => {
+      const older = await readEsp(copy, second.uki!);
+      await writeEsp(copy, uki(), older);
+    });
+    expectSecond(told);
+  });
+
+  it("starts with a changed /etc: that belongs to the machine and is not protected", async () => {
+    const marker = `/state/deploy/${first.id}/etc/hostname`;
+    const told = await row("etc", (copy) => writeRoot(copy, marker, "changed\n"), {
+      until: /changed login:/,
+    });
+    expectFirst(told);
+  });
+
+  it("is not sealed when Secure Boot is off: a foreign unified kernel starts", async () => {
+    const told = await row("secure boot off", (copy) => resignEsp(copy, uki(), keys.foreign), {
+      secureBoot: "setup",
+    });
+    expectFirst(told);
+  });
+});
+
+const loader = "/EFI/BOOT/BOOTX64.EFI";
+const evilInitramfs = "this is no archive";
+
+/** The object behind a link of the repository. */
+async function objectOf(copy: RawDisk, link: string): Promise<string> {
+  const target = (await readRoot(copy, link)).toString();
+  return join(link, "..", target);
+}

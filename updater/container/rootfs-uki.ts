@@ -1,0 +1,86 @@
+// `bootc container ukify` (bootc.md 10.4): the command line of ukify for an unpacked image, with the image's
+// digest in the kernel's command line.
+
+import { existsSync } from "node:fs";
+import { basename, join } from "node:path";
+import { StateError } from "../../shared/error.ts";
+import { formatCmdline, parseArguments } from "../../shared/format/kargs/cmdline.ts";
+import type { DirectoryNode } from "../../shared/format/tree/node.ts";
+import { readRootfsKargs } from "./rootfs-kargs.ts";
+import { findRootfsKernel, requirePlainKernel } from "./rootfs-kernel.ts";
+import { computeBootId, readRootfsTree } from "./rootfs-tree.ts";
+import { ukifyArguments } from "./ukify.ts";
+
+const OS_RELEASE = "usr/lib/os-release";
+
+export interface RootfsUkiRequest {
+  readonly rootfs: string;
+  /** Null: that of the image itself. */
+  readonly kernelDirectory: string | null;
+  readonly allowMissingVerity: boolean;
+  readonly kargs: readonly string[];
+  /** For ukify. */
+  readonly more: readonly string[];
+}
+
+export interface RootfsUki {
+  readonly digest: string;
+  readonly cmdline: string;
+  readonly args: readonly string[];
+  readonly tree: DirectoryNode;
+}
+
+/** StateError when there is no kernel to be used, or a unified one already. */
+export function planRootfsUki(request: RootfsUkiRequest): RootfsUki {
+  const { rootfs, more } = request;
+  const kernel = chooseKernel(request);
+  const tree = readRootfsTree(rootfs, { algorithm: "sha512", bootable: true });
+  const digest = computeBootId(tree);
+  const cmdline = formatSealedCmdline({
+    image: formatCmdline(readRootfsKargs(rootfs)),
+    digest,
+    verityOptional: request.allowMissingVerity,
+    more: request.kargs,
+  });
+  const args = ukifyArguments({
+    linux: join(kernel.path, "vmlinuz"),
+    initrds: [join(kernel.path, "initramfs.img")],
+    release: kernel.version,
+    cmdline,
+    osRelease: OS_RELEASE,
+    more,
+  });
+  return { digest, cmdline, args, tree };
+}
+
+/** The image's own arguments, its digest, then what was asked for. FormatError for an unclosed quote. */
+export function formatSealedCmdline(parts: {
+  readonly image: string;
+  readonly digest: string;
+  readonly verityOptional: boolean;
+  readonly more: readonly string[];
+}): string {
+  const seal = `composefs=${parts.verityOptional ? "?" : ""}${parts.digest}`;
+  for (const text of parts.more) parseArguments(text);
+  return [parts.image, seal, ...parts.more].filter((text) => text !== "").join(" ");
+}
+
+function chooseKernel({ rootfs, kernelDirectory }: RootfsUkiRequest) {
+  if (kernelDirectory === null) return requirePlainKernel(rootfs);
+  const existing = findRootfsKernel(rootfs);
+  if (existing?.isUnified === true) {
+    throw new StateError(
+      "conflict",
+      `"${rootfs}" has a unified kernel already, "${existing.path}"; remove it to make another`,
+    );
+  }
+  for (const name of ["vmlinuz", "initramfs.img"]) {
+    const path = join(kernelDirectory, name);
+    if (existsSync(path)) continue;
+    throw new StateError(
+      "missing",
+      `There is no "${path}"; --kernel-dir is the directory that "bootc container split-kernel-and-rootfs" made`,
+    );
+  }
+  return { version: basename(kernelDirectory), path: kernelDirectory };
+}

@@ -1,0 +1,184 @@
+// The part of `bootc status` that is about trust: every deployment, and the machine (docs/status.md). Reads, and
+// what cannot be read is a problem and nothing more.
+
+import { describeError } from "../../shared/error.ts";
+import type { Repository } from "../../shared/store/repository.ts";
+import { type Floor, readFloor } from "../../shared/trust/floor.ts";
+import { findMount } from "../boot/mount-table.ts";
+import type { System } from "../boot/system.ts";
+import { type DeploymentTrust, describeOther, describeRunning } from "../trust/deployment-trust.ts";
+import type { ImageTrust } from "../trust/image-trust.ts";
+import { findNextMode, type NextMode } from "../trust/next-mode.ts";
+import { readStartEvidence, type StartEvidence } from "../trust/running-trust.ts";
+import { findTpm, readSecureBoot, type SecureBoot } from "../trust/secure-boot.ts";
+import { readDeployedTrust } from "./deployed-trust.ts";
+import { observeRunningTrust } from "./image-admission.ts";
+import type { DeploymentState } from "./state-directory.ts";
+import { isOnTrial } from "./trial.ts";
+import { findRevoked, floorPlaces, planFloor } from "./trust-settlement.ts";
+import type { World } from "./world.ts";
+
+export interface MachineTrust {
+  readonly secureBoot: SecureBoot;
+  readonly tpm: boolean;
+  readonly floor: { readonly version: number | null; readonly source: Floor["source"] };
+  /** What the running deployment lacks of the next stronger mode; null: nothing. */
+  readonly next: NextMode | null;
+}
+
+export interface HostTrust {
+  readonly machine: MachineTrust;
+  readonly describe: (state: DeploymentState, verityOptional: boolean) => DeploymentTrust;
+  readonly problems: readonly string[];
+}
+
+interface Place {
+  readonly system: System;
+  readonly repo: Repository;
+}
+
+/** Null on a machine that does not run from an image. */
+export function readHostTrust(place: Place, world: World): HostTrust | null {
+  const { booted } = world;
+  if (booted === null) return null;
+  const problems: string[] = [];
+  const attempt = makeAttempt(problems);
+  const { system } = place;
+  const running = attempt("What the running image trusts is unknown", () =>
+    observeRunningTrust(system, world),
+  );
+  const evidence = attempt("How this start was checked is unknown", () =>
+    readStartEvidence(system, booted.id),
+  );
+  const secureBoot = attempt("Secure Boot is unknown", () => readSecureBoot(system));
+  const facts = { running, evidence, secureBoot: secureBoot ?? "unsupported", problems };
+  const floor = readMachineFloor(system, world, running, problems);
+  problems.push(...findProblems(place, world, facts, floor));
+  const describe = describeWith(place, world, facts, floor);
+  const own = world.states.find(({ id }) => id === booted.id) ?? { ...NO_STATE, id: booted.id };
+  return {
+    machine: {
+      secureBoot: facts.secureBoot,
+      tpm: findTpm(system) !== null,
+      floor: { version: floor?.value ?? null, source: floor?.source ?? "none" },
+      next: findNext(describe(own, booted.verityOptional), facts),
+    },
+    describe,
+    problems,
+  };
+}
+
+const NO_STATE = { origin: null, complete: false } as const;
+
+interface Facts {
+  readonly running: ImageTrust | null;
+  readonly evidence: StartEvidence | null;
+  readonly secureBoot: SecureBoot;
+  readonly problems: string[];
+}
+
+function makeAttempt(problems: string[]) {
+  return <T>(what: string, read: () => T): T | null => {
+    try {
+      return read();
+    } catch (error) {
+      problems.push(`${what}: ${describeError(error)}`);
+      return null;
+    }
+  };
+}
+
+function readMachineFloor(
+  system: System,
+  world: World,
+  running: ImageTrust | null,
+  problems: string[],
+): Floor | null {
+  if (running === null || !running.anchors.signed) return null;
+  const floor = readFloor(floorPlaces(system, world.layout, running));
+  problems.push(...floor.problems);
+  return floor;
+}
+
+function describeWith(
+  { repo, system }: Place,
+  world: World,
+  { evidence, problems, running, secureBoot }: Facts,
+  floor: Floor | null,
+): HostTrust["describe"] {
+  return (state, verityOptional) => {
+    const { id } = state;
+    const isRunning = id === world.booted?.id;
+    const image = isRunning ? running : readDeployedTrust({ repo }, world, state, problems);
+    const common = {
+      ...{ id, image, secureBoot },
+      document: state.statement ?? null,
+      floor: image?.anchors.signed === true ? (floor?.value ?? null) : null,
+      now: new Date(),
+    };
+    if (isRunning) {
+      return describeRunning({ ...common, verity: findVerity(system, repo, evidence) }, evidence);
+    }
+    const isEnforced =
+      !verityOptional || (image?.anchors.signed === true && !image.anchors.allowMissingVerity);
+    const verity = isEnforced ? "enforced" : repo.secure ? "optional" : "none";
+    return describeOther({ ...common, verity });
+  };
+}
+
+/** What the kernel asks of every file that is read: below an overlay in memory only prepare-root has seen it. */
+function findVerity(
+  { mounts }: System,
+  repo: Repository,
+  evidence: StartEvidence | null,
+): DeploymentTrust["verity"] {
+  const root = findMount(mounts, "/");
+  const isVisible = root?.source.startsWith("composefs:") === true;
+  const isEnforced = isVisible
+    ? root.superOptions.split(",").includes("verity=require")
+    : evidence?.verity === "enforced";
+  if (isEnforced) return "enforced";
+  return repo.secure ? "optional" : "none";
+}
+
+function findProblems(
+  place: Place,
+  world: World,
+  { evidence, running }: Facts,
+  floor: Floor | null,
+): readonly string[] {
+  if (running === null) return [];
+  const revoked = findRevoked(world, running).map(
+    (id) =>
+      `Deployment ${id.slice(0, 12)} is revoked by the running image and still in the boot menu; ` +
+      `"bootc delete-deployment ${id.slice(0, 12)}" removes it`,
+  );
+  const target = isOnTrial(world) ? null : planFloor(place, world, running);
+  const isBehind = target?.kind === "raise" && (floor?.value ?? 0) < target.version;
+  return [
+    ...revoked,
+    ...(running.anchors.expired === "warn" ? describeExpiry(evidence) : []),
+    ...(isBehind
+      ? [
+          `Images of older versions than ${target.version} would still start: the version floor is ${floor?.value ?? "not set"}; ` +
+            '"bootc internals assess-boot good" raises it',
+        ]
+      : []),
+  ];
+}
+
+/** Where that is no reason to refuse it; else its refusal says so. */
+function describeExpiry(evidence: StartEvidence | null): readonly string[] {
+  const expires = evidence?.expires ?? null;
+  if (expires === null || Date.now() < Date.parse(expires)) return [];
+  return [`The signature of the running deployment expired at ${expires}: update it`];
+}
+
+function findNext(own: DeploymentTrust, { running, secureBoot }: Facts): NextMode | null {
+  const { mode, sealed, verity } = own;
+  const hasKeys = running?.anchors.signed === true;
+  return findNextMode({
+    ...{ mode, sealed, verity, secureBoot, hasKeys },
+    unified: running?.unified === true,
+  });
+}

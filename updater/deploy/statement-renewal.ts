@@ -1,0 +1,63 @@
+// A deployment that is there already may get a better statement later: signed by another key as well, or valid
+// for longer. Its image stays as it is, so nothing is staged; the file beside its origin is replaced.
+//
+// Never by a worse one: what is there takes part in the choice.
+
+import { writeFileAtomic } from "../../shared/txn/atomic.ts";
+import { type AdmissionRequest, chooseStatement } from "../trust/admission.ts";
+import type { ImageTrust } from "../trust/image-trust.ts";
+import { readDeployedTrust } from "./deployed-trust.ts";
+import type { Deployer } from "./deployer.ts";
+import { observeRunningTrust, readFloorFor } from "./image-admission.ts";
+import { statePaths } from "./state-directory.ts";
+import type { World } from "./world.ts";
+
+export interface RenewedStatement {
+  readonly id: string;
+  readonly version: number;
+  /** RFC 3339; null: never. */
+  readonly expires: string | null;
+  readonly document: Uint8Array;
+}
+
+/** What the deployment `id` is to get in place of its statement; null: it has the best there is. */
+export function planRenewal(
+  deployer: Deployer,
+  world: World,
+  id: string,
+  documents: readonly Uint8Array[],
+): RenewedStatement | null {
+  const state = world.states.find((each) => each.id === id);
+  if (documents.length === 0 || state === undefined) return null;
+  const running = observeRunningTrust(deployer.system, world);
+  const image = id === world.booted?.id ? running : readDeployedTrust(deployer, world, state);
+  if (image === null) return null;
+  const current = state.statement;
+  const best = chooseStatement({
+    ...{ id, image, running, allowWeaker: false, now: new Date() },
+    documents: current === undefined ? documents : [current, ...documents],
+    ...readFloors(deployer, image, running),
+  });
+  if (best === null || best.statement.digest !== id || best.ownRefusal !== null) return null;
+  if (current !== undefined && Buffer.from(current).equals(best.document)) return null;
+  const { expires, version } = best.statement;
+  return { id, version, expires, document: best.document };
+}
+
+export function applyRenewal({ system }: Deployer, renewed: RenewedStatement): void {
+  const { statement } = statePaths(system.physicalRoot, renewed.id);
+  writeFileAtomic(null, statement, renewed.document, { mode: 0o644 });
+}
+
+function readFloors(
+  { boot, system }: Deployer,
+  image: ImageTrust,
+  running: ImageTrust,
+): Pick<AdmissionRequest, "ownFloor" | "runningFloor"> {
+  const read = (trust: ImageTrust) =>
+    trust.anchors.signed
+      ? readFloorFor({ boot, system, isForThisMachine: true }, trust).value
+      : null;
+  const ownFloor = read(image);
+  return { ownFloor, runningFloor: image === running ? ownFloor : read(running) };
+}

@@ -1,0 +1,139 @@
+// What a good start means for trust (docs/decisions/0022): deployments that the running image revokes leave the
+// boot menu, then the version floor rises to the lowest version that is left in it.
+//
+// Only ever after a start has proved itself. Whatever goes wrong here is told and nothing more: a good start stays
+// good. Done again, it does the rest.
+
+import { describeError } from "../../shared/error.ts";
+import { type Floor, type FloorPlaces, raiseFloor, readFloor } from "../../shared/trust/floor.ts";
+import type { BootLayout } from "../boot/boot-layout.ts";
+import type { System } from "../boot/system.ts";
+import { type FloorTarget, findFloorTarget } from "../trust/floor-target.ts";
+import type { ImageTrust } from "../trust/image-trust.ts";
+import { readStartEvidence } from "../trust/running-trust.ts";
+import { findTpm } from "../trust/secure-boot.ts";
+import { applyDelete } from "./delete.ts";
+import { planDelete } from "./delete-plan.ts";
+import { readDeployedTrust } from "./deployed-trust.ts";
+import type { Deployer } from "./deployer.ts";
+import { observeRunningTrust } from "./image-admission.ts";
+import { isOnTrial } from "./trial.ts";
+import { observeWorld, requireBooted, type World } from "./world.ts";
+
+export interface TrustSettlement {
+  /** Deployments that left the menu because they are revoked. */
+  readonly removed: readonly string[];
+  /** How the floor changed; null: it did not. */
+  readonly raised: { readonly version: number; readonly source: Floor["source"] } | null;
+  /** One sentence each. */
+  readonly problems: readonly string[];
+}
+
+const NOTHING: TrustSettlement = { removed: [], raised: null, problems: [] };
+
+/** `world` as it is after the blessing. Never throws. */
+export function settleTrust(deployer: Deployer, world: World): TrustSettlement {
+  try {
+    if (isOnTrial(world)) return NOTHING;
+    const running = observeRunningTrust(deployer.system, world);
+    const problems: string[] = [];
+    const removed = removeRevoked(deployer, world, running, problems);
+    const { boot, system } = deployer;
+    const after = removed.length === 0 ? world : observeWorld(system, boot, requireBooted(world));
+    const raised = raise(deployer, after, running, problems);
+    return { removed, raised, problems };
+  } catch (error) {
+    return { ...NOTHING, problems: [describeError(error)] };
+  }
+}
+
+/** For `--dry-run`: what `settleTrust` would do after this start was found good. */
+export function planSettlement(deployer: Deployer, world: World): object {
+  const running = observeRunningTrust(deployer.system, world);
+  const target = planFloor(deployer, world, running);
+  return {
+    revoked: findRevoked(world, running).filter((id) => !world.pins.has(id)),
+    floor: target?.kind === "raise" ? target.version : null,
+  };
+}
+
+/** In the menu although the running image revokes them; what somebody pinned stays, and is told. */
+export function findRevoked(world: World, running: ImageTrust): readonly string[] {
+  const { revokedDigests } = running.anchors;
+  const ids = world.live.map(({ deploymentId }) => deploymentId).filter((id) => id !== null);
+  return [...new Set(ids)].filter((id) => id !== world.booted?.id && revokedDigests.has(id));
+}
+
+function removeRevoked(
+  deployer: Deployer,
+  world: World,
+  running: ImageTrust,
+  problems: string[],
+): readonly string[] {
+  const { boot, system } = deployer;
+  const removed: string[] = [];
+  for (const id of findRevoked(world, running)) {
+    if (world.pins.has(id)) continue;
+    try {
+      const now = observeWorld(system, boot, requireBooted(world));
+      applyDelete(deployer, now, planDelete(now, id));
+      removed.push(id);
+    } catch (error) {
+      problems.push(
+        `Revoked deployment ${id.slice(0, 12)} stays in the boot menu: ${describeError(error)}`,
+      );
+    }
+  }
+  return removed;
+}
+
+function raise(
+  deployer: Deployer,
+  world: World,
+  running: ImageTrust,
+  problems: string[],
+): TrustSettlement["raised"] {
+  const target = planFloor(deployer, world, running);
+  if (target === null || target.kind === "wait") {
+    if (target !== null) problems.push(`The version floor stays: ${target.reason}`);
+    return null;
+  }
+  const places = floorPlaces(deployer.system, world.layout, running);
+  const before = readFloor(places);
+  if (before.value !== null && before.value >= target.version) return null;
+  const floor = raiseFloor(places, target);
+  problems.push(...floor.problems);
+  if (floor.value === before.value) return null;
+  return { version: floor.value ?? target.version, source: floor.source };
+}
+
+/** How far the floor may rise; null where the running image wants no signatures, or no floor. */
+export function planFloor(
+  deployer: Omit<Deployer, "boot">,
+  world: World,
+  running: ImageTrust,
+): FloorTarget | null {
+  if (!running.anchors.signed || running.anchors.counter === "none") return null;
+  // Where prepare-root checked nothing, a floor would promise what nobody keeps.
+  const evidence = readStartEvidence(deployer.system, requireBooted(world).id);
+  if (evidence?.mode !== "signed") return null;
+  const entries = [...world.live, ...(world.stagedFile === null ? [] : (world.staged ?? []))];
+  const ids = new Set(entries.map(({ deploymentId }) => deploymentId));
+  const states = world.states.filter(({ id }) => ids.has(id) || id === world.booted?.id);
+  const deployments = states.map((state) => {
+    const isRunning = state.id === world.booted?.id;
+    const trust = isRunning ? running : readDeployedTrust(deployer, world, state);
+    return {
+      id: state.id,
+      document: state.statement ?? null,
+      anchors: trust?.anchors ?? null,
+    };
+  });
+  return findFloorTarget(deployments, running.anchors);
+}
+
+/** The key of one image only cannot vouch for what the next one reads on the ESP. */
+export function floorPlaces(system: System, layout: BootLayout, running: ImageTrust): FloorPlaces {
+  const espPath = running.hasLastingKeys ? layout.ukiPath : null;
+  return { tpmPath: findTpm(system), espPath, anchors: running.anchors };
+}
