@@ -3,6 +3,7 @@
 // Words without dashes ("setup-root") are accepted and ignored, as there.
 
 import { UsageError } from "../shared/error.ts";
+import { TPM_PATH } from "../shared/trust/floor.ts";
 
 export interface Options {
   /** Where the physical root is mounted. */
@@ -33,7 +34,7 @@ export const DEFAULT_OPTIONS: Options = {
   target: null,
   run: "/run",
   trust: "/usr/lib/bootc/trust",
-  tpm: "/dev/tpmrm0",
+  tpm: TPM_PATH,
   esp: null,
 };
 

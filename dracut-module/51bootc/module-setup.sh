@@ -59,8 +59,8 @@ install_trust() {
         dfatal "bootc: $_path is neither a file nor a directory: put the file itself there"
         exit 1
     fi
-    for _path in $(cd "${dracutsysrootdir-}$_trust" && find . -type f | sort); do
-        inst_simple "$_trust/${_path#./}"
+    find "${dracutsysrootdir-}$_trust" -type f | sort | while IFS= read -r _path; do
+        inst_simple "${_path#"${dracutsysrootdir-}"}"
     done
 }
 

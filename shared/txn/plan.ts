@@ -31,3 +31,8 @@ export interface Transaction {
   readonly commit: Step;
   readonly cleanup: readonly Step[];
 }
+
+/** A file with this text, which everybody may read. */
+export function writeText(path: string, text: string): Step {
+  return { kind: "write", path, bytes: Buffer.from(text), mode: 0o644 };
+}

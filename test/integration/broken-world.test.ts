@@ -49,6 +49,7 @@ const VERBS = {
     expect({ ...rest, tags: [], roots: [], kept: [] }).toEqual({
       kernels: [],
       ukis: [],
+      globalAddons: [],
       strays: [],
       stagedEntries: false,
       states: [],

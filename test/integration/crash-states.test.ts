@@ -21,6 +21,7 @@ import { type CrashState, createRecorder, type Recording } from "../sim/crash-re
 import { SCENARIOS, type Scenario, VERSIONS } from "../sim/crash-scenarios.ts";
 import { makeRandom } from "../sim/seeded-random.ts";
 import type { CallHooks } from "../sim/system-calls.ts";
+import { UNIFIED_SCENARIOS, writeSealedVersions } from "../sim/unified-scenarios.ts";
 
 const control = vi.hoisted(() => ({ hooks: null as CallHooks | null }));
 vi.mock("../../shared/sys/libc.ts", async (load) => {
@@ -34,9 +35,10 @@ const ALL = process.env["TEST_ALL"] !== undefined;
 const SEED = Number(process.env["CRASH_SEED"] ?? 1);
 
 let scratch: string;
-beforeAll(() => {
+beforeAll(async () => {
   scratch = makeScratch();
   writeVersions(scratch, VERSIONS);
+  await writeSealedVersions(scratch, VERSIONS);
 });
 afterAll(() => removeScratch(scratch));
 
@@ -97,7 +99,9 @@ async function judge(scenario: Scenario, reference: Reference, state: CrashState
   return faults;
 }
 
-test.each(SCENARIOS.map((scenario) => [scenario.name, scenario] as const))(
+test.each(
+  [...SCENARIOS, ...UNIFIED_SCENARIOS].map((scenario) => [scenario.name, scenario] as const),
+)(
   "%s, interrupted anywhere",
   async (name, scenario) => {
     const started = performance.now();

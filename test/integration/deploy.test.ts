@@ -258,6 +258,7 @@ manifest_digest=${observe().tags?.[0]?.replace("localhost%2Fbootc-", "")}
     expect(readdirSync(statePaths(machine.disk, b).directory).sort()).toEqual([
       `${b}.origin`,
       `${b}.policy.json`,
+      `${b}.trust.json`,
       "etc",
       "var",
     ]);

@@ -7,6 +7,8 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { borrowBootDirectory, makeEspLayout } from "../../updater/boot/boot-layout.ts";
 import { applyCleanup, readCleanupScope } from "../../updater/deploy/cleanup.ts";
 import { planCleanup } from "../../updater/deploy/cleanup-plan.ts";
+import { applyDelete } from "../../updater/deploy/delete.ts";
+import { planDelete } from "../../updater/deploy/delete-plan.ts";
 import { planFailure, spendStart } from "../../updater/deploy/failed-start.ts";
 import { finalizeStaged } from "../../updater/deploy/finalize.ts";
 import { makeHostState } from "../../updater/deploy/host-state.ts";
@@ -204,7 +206,19 @@ test("three updates: what no entry leads to is collected, also in /boot", async 
 });
 
 describe("user.cfg", () => {
-  test("a rollback changes the order of the file, and nothing else in it", async () => {
+  const entry = (id: string) =>
+    `menuentry "Fedora: (${id})" {\nchainloader /EFI/Linux/bootc/bootc_composefs-${id}.efi\n}\n`;
+  const config = () => join(grubPaths(machine).boot, "grub2/user.cfg");
+
+  function writeKernel(id: string): void {
+    const directory = join(machine.esp, "EFI/Linux/bootc");
+    mkdirSync(directory, { recursive: true });
+    const uki = buildUki([[".cmdline", `composefs=?${id}`]]);
+    writeFileSync(join(directory, `bootc_composefs-${id}.efi`), uki);
+  }
+
+  /** "2" runs, "1" is the rollback, and bootc keeps the menu in one file. */
+  async function update() {
     const a = await install("1");
     let b: string;
     {
@@ -212,25 +226,49 @@ describe("user.cfg", () => {
       b = await stage(running, "2");
       finalizeStaged(running, running.world());
     }
-    using running = startGrub(machine);
+    const running = startGrub(machine);
     const { boot: path } = grubPaths(machine);
-    const esp = machine.esp;
-    const entry = (id: string) =>
-      `menuentry "Fedora: (${id})" {\nchainloader /EFI/Linux/bootc/bootc_composefs-${id}.efi\n}\n`;
     mkdirSync(join(path, "grub2"));
-    writeFileSync(join(path, "grub2/user.cfg"), `\n# own\n${entry(b)}${entry(a)}`);
-    mkdirSync(join(esp, "EFI/Linux/bootc"), { recursive: true });
-    for (const id of [a, b]) {
-      const uki = buildUki([[".cmdline", `composefs=?${id}`]]);
-      writeFileSync(join(esp, `EFI/Linux/bootc/bootc_composefs-${id}.efi`), uki);
-    }
+    writeFileSync(config(), `\n# own\n${entry(b)}${entry(a)}`);
+    for (const id of [a, b]) writeKernel(id);
     const layout = {
-      ...makeEspLayout("systemd", esp),
+      ...makeEspLayout("systemd", machine.esp),
       loader: "grub",
       userConfig: "grub2/user.cfg",
     } as const;
     const boot = borrowBootDirectory(path, { ...layout, counting: "none", kernelParent: "" });
-    const world = () => observeWorld(running.system, boot, running.booted);
+    return { a, b, running, boot, world: () => observeWorld(running.system, boot, running.booted) };
+  }
+
+  test("a deployment that is deleted leaves it, and its kernel the ESP", async () => {
+    const { a, b, boot, running, world } = await update();
+    using _ = running;
+    const before = world();
+    applyDelete({ ...running, boot }, before, planDelete(before, a));
+    expect(readFileSync(config(), "utf8")).toBe(`\n# own\n${entry(b)}`);
+    expect(list(join(machine.esp, "EFI/Linux/bootc"))).toEqual([`bootc_composefs-${b}.efi`]);
+    expect(world().states.map(({ id }) => id)).toEqual([b]);
+    expect(list(join(boot.path, "grub2"))).toEqual(["user.cfg"]);
+  });
+
+  test("a staged deployment that is deleted takes the staged file along", async () => {
+    const { a, b, boot, running, world } = await update();
+    using _ = running;
+    const c = await stage(running, "3");
+    writeFileSync(`${config()}.staged`, `${entry(c)}${entry(b)}`);
+    writeKernel(c);
+    const before = world();
+    applyDelete({ ...running, boot }, before, planDelete(before, c));
+    expect(list(join(boot.path, "grub2"))).toEqual(["user.cfg"]);
+    expect(readFileSync(config(), "utf8")).toBe(`\n# own\n${entry(b)}${entry(a)}`);
+    expect(world()).toMatchObject({ stagedFile: null, staged: null });
+    expect(list(join(machine.esp, "EFI/Linux/bootc"))).toHaveLength(2);
+  });
+
+  test("a rollback changes the order of the file, and nothing else in it", async () => {
+    const { a, b, boot, running, world } = await update();
+    using _ = running;
+    const { path } = boot;
     expect(makeHostState(running.system, running.repo, world())).toMatchObject({
       booted: { id: b, missingVerityAllowed: true },
       rollback: { id: a },
@@ -248,8 +286,7 @@ describe("user.cfg", () => {
     // What bootc staged is finalized; here its state is staged, and the menu written in its place.
     const c = await stage(running, "3");
     writeFileSync(join(path, "grub2/user.cfg.staged"), `# new\n${entry(c)}${entry(b)}`);
-    const uki = buildUki([[".cmdline", `composefs=?${c}`]]);
-    writeFileSync(join(esp, `EFI/Linux/bootc/bootc_composefs-${c}.efi`), uki);
+    writeKernel(c);
     expect(finalizeStaged({ ...running, boot }, world())).toMatchObject({ id: c });
     expect(readFileSync(join(path, "grub2/user.cfg"), "utf8")).toBe(
       `# new\n${entry(c)}${entry(b)}`,

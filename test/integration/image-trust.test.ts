@@ -2,7 +2,7 @@
 // rises, what revocation does, and what status says. Starts are judged by prepare-root's own code, so the
 // two halves have to agree.
 
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { PolicyError } from "../../shared/error.ts";
@@ -66,6 +66,7 @@ const espFloor = () => {
   const file = join(machine.esp, ESP_FLOOR_FILE);
   return existsSync(file) ? versionOf(readFileSync(file, "utf8")) : null;
 };
+const floorMarker = () => join(machine.disk, "state/bootc/floor-unset");
 const hostOf = (running: RunningMachine) =>
   makeHostState(running.system, running.repo, running.world());
 
@@ -215,10 +216,13 @@ describe("the version floor", () => {
   test("rises with what stays in the menu, and older images neither get in nor start", async () => {
     const first = await install(SIGNED, 5);
     let running = images.boot();
+    // An installation is never on trial: this has its first start judged all the same.
+    expect(existsSync(floorMarker())).toBe(true);
     expect(settleTrust(running, running.world())).toEqual({
       ...{ removed: [], problems: [] },
       raised: { version: 5, source: "esp" },
     });
+    expect(existsSync(floorMarker())).toBe(false);
     expect(settleTrust(running, running.world()).raised).toBeNull();
 
     await put({ ...SIGNED, version: "2" }, 7);
@@ -264,6 +268,7 @@ describe("the version floor", () => {
   test("counter=none: there is none", async () => {
     await install({ ...SIGNED, conf: ["counter=none"] }, 5);
     using running = images.boot();
+    expect(existsSync(floorMarker())).toBe(false);
     expect(settleTrust(running, running.world()).raised).toBeNull();
     expect(espFloor()).toBeNull();
     expect(hostOf(running).problems).toEqual([]);
@@ -277,6 +282,7 @@ describe("the version floor", () => {
     const { problems, raised } = settleTrust(running, running.world());
     expect(raised).toBeNull();
     expect(problems.join()).toMatch(/EFI system partition/);
+    expect(existsSync(floorMarker())).toBe(true);
     expect(hostOf(running).problems.join()).toMatch(/older versions than 5 would still start/);
     rmSync(join(machine.esp, "EFI/bootc-ts"));
     expect(settleTrust(running, running.world())).toMatchObject({ raised: { version: 5 } });
@@ -401,5 +407,72 @@ describe("better signatures for what is there already", () => {
     await put({ ...SIGNED, signers: ["vendor", "next"], statement: soon });
     await update(running);
     expect(statementOf(id).match(/^signature: /gm)).toHaveLength(2);
+  });
+});
+
+describe("unified kernels", () => {
+  const GLOBAL = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
+  const setSecureBoot = (on: boolean) => {
+    const variables = join(machine.directory, "sys/firmware/efi/efivars");
+    mkdirSync(variables, { recursive: true });
+    writeFileSync(join(variables, `SecureBoot-${GLOBAL}`), Buffer.from([6, 0, 0, 0, on ? 1 : 0]));
+  };
+  const SEALED: TrustedImage = { version: "1", uki: "rw composefs=?ID" };
+  const installUnified = (image: TrustedImage) =>
+    put(image).then(async (id) => {
+      await installScratch(machine, path, { rootMountSpec: "", kargs: [] });
+      return id;
+    });
+
+  test("sealed is only called so with Secure Boot, and both are told apart", async () => {
+    await installUnified(SEALED);
+    setSecureBoot(false);
+    {
+      using running = images.boot();
+      const { booted, trust } = hostOf(running);
+      expect(booted?.trust).toMatchObject({ mode: "unlocked", sealed: true, key: null });
+      expect(trust).toMatchObject({ secureBoot: "disabled", next: { mode: "sealed" } });
+    }
+    setSecureBoot(true);
+    using running = images.boot();
+    const { booted, trust } = hostOf(running);
+    expect(booted?.trust).toMatchObject({ mode: "sealed", sealed: true, refusal: null });
+    expect(trust?.secureBoot).toBe("enabled");
+  });
+
+  test("from sealed to sealed, but not to separate files, unless told to", async () => {
+    await installUnified(SEALED);
+    const first = images.boot();
+    await put({ ...SEALED, version: "2" });
+    let running = await advance(first);
+    await put({ ...SIGNED, version: "3" }, 3);
+    expect(await refusal(update(running))).toMatch(/^rejected: .*separate files/);
+    running = await advance(running, { allowWeakerTrust: true });
+    const { booted, rollback } = hostOf(running);
+    expect([booted?.trust?.mode, rollback?.trust?.sealed]).toEqual(["signed", true]);
+    running[Symbol.dispose]();
+  });
+
+  test("each with a key of its own: the next one's is unknown, and that is right", async () => {
+    const own = (number: number): TrustedImage => ({
+      ...{ version: `${number}`, uki: null, ownKey: `build${number}` },
+      ...{ signers: [`build${number}`], statement: { version: number } },
+    });
+    await installUnified(own(1));
+    const first = images.boot();
+    expect(hostOf(first).booted?.trust).toMatchObject({
+      ...{ mode: "signed", version: 1 },
+      key: { name: "ephemeral.pub", fingerprint: trustKey("build1").fingerprint },
+    });
+    // No key outlives its image, so nothing on the ESP could be believed by the next one.
+    expect(settleTrust(first, first.world()).raised).toBeNull();
+    expect(espFloor()).toBeNull();
+    await put(own(2));
+    using running = await advance(first);
+    const { booted, problems } = hostOf(running);
+    expect([booted?.trust?.version, problems]).toEqual([2, []]);
+    expect(settleTrust(running, running.world()).problems).toEqual([]);
+    await put({ ...own(3), signers: ["build2"] });
+    expect(await refusal(update(running))).toMatch(/^untrusted-key: .*its own initramfs/);
   });
 });

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parseTrustAnchors } from "../../shared/format/trust/anchors.ts";
 import { judgeImage } from "../../shared/format/trust/judgement.ts";
 import { parseTrustKeys } from "../../shared/format/trust/key.ts";
-import { parseSignedStatement, parseStatement } from "../../shared/format/trust/statement.ts";
+import { formatStatement, parseSignedStatement } from "../../shared/format/trust/statement.ts";
 import { parseTransportReference } from "../../updater/image/reference.ts";
 import { openSource } from "../../updater/image/source.ts";
 import { readStatements } from "../../updater/image/statement-source.ts";
@@ -122,8 +122,9 @@ describe.skipIf(notRoot !== "")(`docs/signing.md${notRoot}`, () => {
     expect(judge(beside.document, ["next.pub"])).toBe("next.pub");
 
     // Signing elsewhere.
-    const unsigned = parseStatement(readFileSync(inWork("statement")), "statement");
-    expect(unsigned).toMatchObject({ version: 44, digest: published.statement.digest });
+    const { statement } = published;
+    const unsigned = formatStatement({ ...statement, version: 44 });
+    expect(readFileSync(inWork("statement"), "utf8")).toBe(unsigned);
 
     // A new key: both, each alone, and the new one when the old is revoked.
     const both = await findStatement(`oci:${inWork("release")}:v42`);

@@ -1,11 +1,12 @@
 // The version floor in a real TPM's answers (swtpm): where it begins, that it only rises, that it may be
 // cut short between any two commands, and what is done about an index or a counter that is not ours.
 
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { encodeFloorPolicy } from "../../shared/format/tpm/floor-policy.ts";
+import { parseTrustAnchors } from "../../shared/format/trust/anchors.ts";
 import {
   defineNvCounter,
   incrementNvCounter,
@@ -14,8 +15,11 @@ import {
   type Tpm,
   undefineNvCounter,
 } from "../../shared/sys/tpm.ts";
+import { ESP_FLOOR_FILE } from "../../shared/trust/esp-floor.ts";
+import { raiseFloor, readFloor } from "../../shared/trust/floor.ts";
 import { FLOOR_INDEX, raiseTpmFloor, readTpmFloor } from "../../shared/trust/tpm-floor.ts";
 import { type Swtpm, startSwtpm } from "../support/swtpm.ts";
+import { sign, trustKey } from "../support/trust-place.ts";
 
 const OTHER_INDEX = 0x01500b77;
 const POLICY = new Uint8Array(32);
@@ -277,6 +281,55 @@ describe("the floor", () => {
     defineNvCounter(tpm, FLOOR_INDEX, encodeFloorPolicy({ kind: "floor", base: 1n << 60n }));
     incrementNvCounter(tpm, FLOOR_INDEX);
     expect(() => readTpmFloor(tpm)).toThrow("is no version");
+  });
+});
+
+describe("with a TPM and an EFI system partition", () => {
+  const anchors = parseTrustAnchors({
+    keys: new Map([["vendor.pub", trustKey("vendor").pub]]),
+    revoked: new Map(),
+    conf: "[image]\ncounter=tpm\n",
+  });
+  const document = (version: number) =>
+    Buffer.from(sign("ab".repeat(64), [trustKey("vendor")], { version }));
+  const places = (espPath: string) => ({
+    tpmPath: "swtpm",
+    espPath,
+    anchors,
+    openTpm: () => ({ transact: tpm.transact, [Symbol.dispose]() {} }),
+  });
+
+  test("both are kept, and the higher one counts", () => {
+    const esp = join(scratch, "esp");
+    mkdirSync(esp);
+    const where = places(esp);
+    const nothing = { value: null, source: "none", tpmUsable: true, problems: [] };
+    expect(readFloor(where)).toEqual(nothing);
+    const raised = { value: 42, source: "tpm", tpmUsable: true, problems: [] };
+    expect(raiseFloor(where, { version: 42, document: document(42) })).toEqual(raised);
+    // An older file put back: the TPM still knows. No file: the same.
+    writeFileSync(join(esp, ESP_FLOOR_FILE), document(40));
+    expect(readFloor(where)).toEqual(raised);
+    rmSync(join(esp, ESP_FLOOR_FILE));
+    expect(readFloor(where)).toEqual(raised);
+    // The TPM's counter gone: the file knows, and the counter is made again.
+    raiseFloor(where, { version: 43, document: document(43) });
+    undefineNvCounter(tpm, FLOOR_INDEX);
+    expect(readFloor(where)).toEqual({ ...raised, value: 43, source: "esp" });
+    expect(raiseFloor(where, { version: 43, document: document(43) })).toEqual({
+      ...raised,
+      value: 43,
+    });
+  });
+
+  test("a foreign index is told, and the file counts", () => {
+    defineNvCounter(tpm, FLOOR_INDEX, POLICY);
+    const { problems, ...found } = raiseFloor(places(join(scratch, "esp")), {
+      version: 44,
+      document: document(44),
+    });
+    expect(found).toEqual({ value: 44, source: "esp", tpmUsable: false });
+    expect(problems.join()).toContain("is used by something else");
   });
 });
 

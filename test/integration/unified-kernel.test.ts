@@ -43,20 +43,19 @@ const write = (version: string, changes: Partial<UnifiedScratchImage> = {}) =>
 const plain = { rootMountSpec: "", kargs: [] };
 const install = (changes = {}) => installScratch(machine, imagePath, { ...plain, ...changes });
 
+const REQUEST = {
+  kind: "upgrade",
+  checkOnly: false,
+  downloadOnly: false,
+  dryRun: false,
+} as const;
+
 async function stage(running: RunningMachine, allowWeakerTrust = false): Promise<string> {
   const reference = makeImageReference("oci", imagePath);
   const outcome = await updateImage(
     running,
     running.booted,
-    {
-      kind: "upgrade",
-      reference,
-      source: openSource(reference),
-      checkOnly: false,
-      downloadOnly: false,
-      dryRun: false,
-      allowWeakerTrust,
-    },
+    { ...REQUEST, reference, source: openSource(reference), allowWeakerTrust },
     { onProgress: () => {}, onStep: () => {} },
   );
   if (outcome.kind !== "staged") throw new Error(`not staged: ${outcome.kind}`);
@@ -157,7 +156,19 @@ test("from a plain kernel to a sealed one and back", async () => {
   writeScratchImage(imagePath, { version: "1" });
   await installScratch(machine, imagePath);
   const { id: b } = await write("2");
-  let running = await update(machine.boot());
+  const first = machine.boot();
+  const reference = makeImageReference("oci", imagePath);
+  expect(
+    await updateImage(
+      first,
+      first.booted,
+      { ...REQUEST, reference, source: openSource(reference) },
+      { onProgress: () => {}, onStep: () => {} },
+    ),
+  ).toMatchObject({ kind: "staged", id: b, droppedArguments: "root=UUID=1234 console=ttyS0" });
+  finalizeStaged(first, first.world());
+  first[Symbol.dispose]();
+  let running = machine.boot();
   expect(running.booted.id).toBe(b);
   writeScratchImage(imagePath, { version: "3" });
   running = await update(running, true);

@@ -32,6 +32,7 @@ import { writeScratchImage } from "../support/scratch-image.ts";
 import { type RunningMachine, ScratchMachine } from "../support/scratch-machine.ts";
 import type { CrashState } from "./crash-recorder.ts";
 import { type ContentStore, readTree, type Tree, writeTree } from "./observed-tree.ts";
+import { findUnifiedFaults } from "./unified-faults.ts";
 
 /** Version V of the image: what is in it tells versions apart. */
 export function writeVersions(directory: string, versions: readonly string[]): void {
@@ -135,15 +136,16 @@ export function findBootFaults(running: RunningMachine, entry: BootEntry): reado
   const { system, boot, repo } = running;
   const faults: string[] = [];
   const { target } = entry.entry;
-  if (target.kind !== "linux") return ["no kernel"];
+  const id = entry.deploymentId!;
   const [digit = "?"] = entry.entry.version ?? "?";
+  if (target.kind === "efi") faults.push(...findUnifiedFaults(running, target.path, id, digit));
   const expected = [`kernel ${digit}`.repeat(40), "initramfs ".repeat(50)];
-  for (const [index, path] of [target.linux, ...target.initrds].entries()) {
+  const files = target.kind === "linux" ? [target.linux, ...target.initrds] : [];
+  for (const [index, path] of files.entries()) {
     const file = join(boot.path, path);
     if (!existsSync(file)) faults.push(`${path} is missing`);
     else if (readFileSync(file, "latin1") !== expected[index]) faults.push(`${path} is wrong`);
   }
-  const id = entry.deploymentId!;
   const paths = statePaths(system.physicalRoot, id);
   for (const path of [paths.etc, paths.var, paths.origin]) {
     if (lstatSync(path, { throwIfNoEntry: false }) === undefined) faults.push(`no ${path}`);

@@ -2,7 +2,7 @@
 // the administrator wanted. `finish` works from wherever an interruption left the machine.
 
 import { join } from "node:path";
-import { appendParameter, makeParameter } from "../../shared/format/kargs/cmdline.ts";
+import { makeParameter, replaceParameter } from "../../shared/format/kargs/cmdline.ts";
 import { applyDelete } from "../../updater/deploy/delete.ts";
 import { planDelete } from "../../updater/deploy/delete-plan.ts";
 import { type HostSpecification, planEdit } from "../../updater/deploy/edit-plan.ts";
@@ -99,26 +99,24 @@ function restart(machine: CrashMachine, running: RunningMachine): void {
 const roll = (running: RunningMachine) => applyRollback(running, planRollback(running.world()));
 
 /** As long as there is something to delete. */
-function deleteRollback(running: RunningMachine): void {
+export function deleteRollback(running: RunningMachine): void {
   const world = running.world();
   const found = world.live.find((entry) => entry.deploymentId !== running.booted.id);
   if (found !== undefined) applyDelete(running, world, planDelete(world, found.deploymentId!));
 }
 
-function addArgument(running: RunningMachine): void {
+/** Debug with this value, whatever it was. */
+export function setArgument(running: RunningMachine, value: string): void {
   const world = running.world();
-  const parameter = makeParameter("debug", "1");
   const plan = planKargs(world, ({ options, extra }) => ({
-    options: options.some(({ key }) => key === "debug")
-      ? options
-      : appendParameter(options, parameter),
+    options: replaceParameter(options, makeParameter("debug", value)),
     extra,
   }));
   applyKargs(running, plan, world.stagedFile);
 }
 
-const pinBooted = (running: RunningMachine) =>
-  applyPin(running.system, planPin(running.world(), running.booted.id, true));
+export const pinBooted = (running: RunningMachine, pinned = true) =>
+  applyPin(running.system, planPin(running.world(), running.booted.id, pinned));
 
 /** What `bootc edit` does with an image that is another than the specification's. */
 async function editImage(running: RunningMachine, path: string): Promise<void> {
@@ -208,9 +206,9 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     name: "kernel arguments",
     prepare: updated,
-    verb: addArgument,
+    verb: (running) => setArgument(running, "1"),
     finish: async (machine, running) => {
-      addArgument(running);
+      setArgument(running, "1");
       restart(machine, running);
     },
   },
@@ -226,7 +224,7 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     name: "pin",
     prepare: updated,
-    verb: pinBooted,
+    verb: (running) => pinBooted(running),
     finish: async (_machine, running) => pinBooted(running),
   },
   {

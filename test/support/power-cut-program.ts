@@ -23,6 +23,7 @@ import {
   update,
   writeVersions,
 } from "../sim/crash-lab.ts";
+import { deleteRollback, pinBooted, setArgument } from "../sim/crash-scenarios.ts";
 import { installScratch } from "./scratch-install.ts";
 import { assess, type RunningMachine } from "./scratch-machine.ts";
 
@@ -55,6 +56,24 @@ function mark(verb: string): void {
   steps.push({ verb, menu: digest(menuOf(machine)), ext4 });
 }
 
+/** Verbs that only change what is there; a deletion leaves nothing to go back to. */
+function changeMore(generation: number): void {
+  if (generation % 2 === 0) {
+    setArgument(running, `${generation}`);
+    mark("kargs");
+  }
+  if (generation % 4 === 1) {
+    pinBooted(running);
+    mark("pin");
+    pinBooted(running, false);
+    mark("unpin");
+  }
+  if (generation % 4 === 3) {
+    deleteRollback(running);
+    mark("delete");
+  }
+}
+
 const image = (version: string) => join(images, `os${version}`);
 await installScratch(machine, image("1"));
 mark("install");
@@ -79,6 +98,7 @@ for (let generation = 1; generation <= Number(count); generation++) {
   }
   cleanUp(running);
   mark("cleanup");
+  changeMore(generation);
 }
 running[Symbol.dispose]();
 

@@ -31,7 +31,7 @@ export interface TrustPlace {
   readonly putKey: (name: string) => void;
 }
 
-export const OTHER = "Another object. ".repeat(300);
+const OTHER = "Another object. ".repeat(300);
 /** Begin what is damaged behind the file system's back; each once on the whole disk. */
 export const OBJECT_MARK = "This object will be changed on the disk. ";
 export const IMAGE_MARK = "This image will be changed on the disk.";
@@ -103,7 +103,8 @@ export function makeTrustPlace(
     "sbin/init": "#!/bin/sh\n",
   };
   const made = makeComposefsDisk(disk, files);
-  const other = makeComposefsDisk(disk, { ...files, "usr/share/name": `other ${name}` });
+  const second = { "usr/share/name": `other ${name}`, "usr/share/mark": "Not damaged." };
+  const other = makeComposefsDisk(disk, { ...files, ...second });
   const place: TrustPlace = {
     disk,
     trust,

@@ -7,16 +7,12 @@ import { DEFAULT_OPTIONS } from "../../initrd/options.ts";
 import { judgeStart, readInitramfsTrust } from "../../initrd/trust.ts";
 import { makeTrustRecord, writeTrustRecord } from "../../initrd/trust-record.ts";
 import type { ImageStatement } from "../../shared/format/trust/statement.ts";
-import { ensureRepository } from "../../shared/store/repository.ts";
 import { openDirectory } from "../../shared/sys/directory.ts";
-import { makeBootImage } from "../../updater/image/boot-image.ts";
-import { pullImage } from "../../updater/image/pull.ts";
-import { makeImageReference } from "../../updater/image/reference.ts";
-import { openSource } from "../../updater/image/source.ts";
 import { STATEMENT_ANNOTATION } from "../../updater/image/statement-source.ts";
 import { type ScratchImage, writeScratchImage } from "./scratch-image.ts";
 import { assess, type RunningMachine, type ScratchMachine } from "./scratch-machine.ts";
 import { sign, trustKey } from "./trust-place.ts";
+import { measureScratchImage, writeUnifiedImage } from "./unified-image.ts";
 
 export interface TrustedImage extends ScratchImage {
   /** Names of the keys in its trust directory. */
@@ -28,6 +24,10 @@ export interface TrustedImage extends ScratchImage {
   /** Names of the keys that sign it; absent: it is not signed. */
   readonly signers?: readonly string[];
   readonly statement?: Partial<ImageStatement>;
+  /** With a unified kernel of this command line ("ID" is the image's), or none. */
+  readonly uki?: string | null;
+  /** Name of the key that its unified kernel brings. */
+  readonly ownKey?: string;
 }
 
 const TRUST = "usr/lib/bootc/trust";
@@ -44,8 +44,8 @@ function trustFiles({ conf, keys = [], revoked = [] }: TrustedImage): Map<string
 /** Images and starts of one machine. */
 export class TrustedImages {
   readonly #machine: ScratchMachine;
-  /** The trust directory of each image, by deployment. */
-  readonly #files = new Map<string, Map<string, string>>();
+  /** The trust directory of each image and of its initramfs, by deployment. */
+  readonly #files = new Map<string, Record<"tree" | "initramfs", ReadonlyMap<string, string>>>();
 
   constructor(machine: ScratchMachine) {
     this.#machine = machine;
@@ -65,9 +65,9 @@ export class TrustedImages {
       ...(image.members ?? []),
     ];
     const plain = { ...image, members };
-    writeScratchImage(path, plain);
-    const id = await this.#identify(path);
-    this.#files.set(id, files);
+    const id = (await measureScratchImage(plain)).id;
+    this.#files.set(id, { tree: files, initramfs: withOwnKey(files, image) });
+    await writeKernelImage(path, plain);
     const { signers, statement } = image;
     if (signers === undefined) return id;
     const text = sign(
@@ -76,7 +76,7 @@ export class TrustedImages {
       statement,
     );
     const annotations = { ...image.annotations, [STATEMENT_ANNOTATION]: text };
-    writeScratchImage(path, { ...plain, annotations });
+    await writeKernelImage(path, { ...plain, annotations });
     return id;
   }
 
@@ -85,12 +85,10 @@ export class TrustedImages {
     const machine = this.#machine;
     const running = machine.boot(position, false);
     const { id } = running.booted;
-    const trust = join(machine.root, TRUST);
-    rmSync(trust, { recursive: true, force: true });
-    for (const [name, text] of this.#files.get(id) ?? []) {
-      mkdirSync(dirname(join(trust, name)), { recursive: true });
-      writeFileSync(join(trust, name), text);
-    }
+    const files = this.#files.get(id)!;
+    const trust = join(machine.directory, "initramfs");
+    writeFiles(join(machine.root, TRUST), files.tree);
+    writeFiles(trust, files.initramfs);
     try {
       using disk = openDirectory(null, machine.disk);
       const karg = { key: "composefs", digest: id, algorithm: "sha512", optional: false } as const;
@@ -108,15 +106,26 @@ export class TrustedImages {
     if (good) assess(running, true);
     return running;
   }
+}
 
-  async #identify(path: string): Promise<string> {
-    const directory = join(this.#machine.directory, "identify");
-    mkdirSync(directory, { recursive: true });
-    using repo = ensureRepository(null, join(directory, "composefs"), {
-      algorithm: "sha512",
-      secure: false,
-    });
-    const pulled = await pullImage(repo, openSource(makeImageReference("oci", path)));
-    return (await makeBootImage(repo, pulled)).deploymentId;
+function withOwnKey(files: ReadonlyMap<string, string>, { ownKey }: TrustedImage) {
+  if (ownKey === undefined) return files;
+  return new Map([...files, ["keys.d/ephemeral.pub", trustKey(ownKey).pub]]);
+}
+
+async function writeKernelImage(path: string, image: TrustedImage): Promise<void> {
+  const { ownKey, uki } = image;
+  if (uki === undefined) writeScratchImage(path, image);
+  else {
+    const ownKeys = ownKey === undefined ? {} : { ownKeys: trustKey(ownKey).pub };
+    await writeUnifiedImage(path, { ...image, cmdline: uki, ...ownKeys });
+  }
+}
+
+function writeFiles(directory: string, files: ReadonlyMap<string, string>): void {
+  rmSync(directory, { recursive: true, force: true });
+  for (const [name, text] of files) {
+    mkdirSync(dirname(join(directory, name)), { recursive: true });
+    writeFileSync(join(directory, name), text);
   }
 }

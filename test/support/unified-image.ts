@@ -24,6 +24,8 @@ export interface UnifiedScratchImage extends ScratchImage {
   readonly globalAddons?: Readonly<Record<string, string>>;
   /** The listing is that of the tree with these members instead. */
   readonly dumpOf?: readonly TarMember[];
+  /** Public keys in PEM, in the kernel's section `.bkeys`. */
+  readonly ownKeys?: string;
   /** Below the image's root, without ".efi". */
   readonly place?: string;
 }
@@ -88,8 +90,12 @@ export async function writeUnifiedImage(
   return { ...ids, manifestDigest };
 }
 
-function kernelSections({ version, kernel }: ScratchImage, cmdline: string | null): UkiSections {
+function kernelSections(
+  { version, kernel, ownKeys }: UnifiedScratchImage,
+  cmdline: string | null,
+): UkiSections {
   return [
+    ...(ownKeys === undefined ? [] : [[".bkeys", ownKeys] as const]),
     [".osrel", `ID=fedora\nVERSION_ID=${version}\nPRETTY_NAME="Fedora"\n`],
     ...(cmdline === null ? [] : [[".cmdline", cmdline] as const]),
     [".linux", `kernel ${kernel ?? version}`.repeat(40)],

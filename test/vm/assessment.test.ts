@@ -2,6 +2,7 @@
 // and why, and does not take that image again. What a good start does is seen in story.test.ts.
 
 import { beforeAll, describe, expect, it } from "vitest";
+import { keepEvidence } from "./keep-evidence.ts";
 import type { Machine } from "./machine.ts";
 import type { SavedState } from "./saved-state.ts";
 import {
@@ -27,15 +28,9 @@ interface Failure {
   readonly attempts: number;
 }
 
-/** Runs `work` in the machine; a failing one keeps its log and disks. */
 async function inTrial(name: string, work: (machine: Machine) => Promise<void>): Promise<void> {
   await using machine = await startTrial(state, name);
-  try {
-    await work(machine);
-  } catch (error) {
-    machine.keep();
-    throw error;
-  }
+  await keepEvidence(machine, () => work(machine));
 }
 
 /** After the fallback: one deployment failed, and its entry is the one without tries. */

@@ -4,6 +4,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ensureGrubMachineDisk } from "./grub-machine-disk.ts";
 import { ensureMedia } from "./installed-disk.ts";
+import { keepEvidence } from "./keep-evidence.ts";
 import { type Machine, startMachine } from "./machine.ts";
 import { ensureProductImages } from "./product-image.ts";
 
@@ -31,14 +32,7 @@ describe.skipIf(process.env["TEST_ALL"] === undefined)("a machine with GRUB", ()
     await machine?.[Symbol.asyncDispose]();
   });
 
-  async function chapter(work: () => Promise<void>): Promise<void> {
-    try {
-      await work();
-    } catch (error) {
-      machine.keep();
-      throw error;
-    }
-  }
+  const chapter = (work: () => Promise<void>) => keepEvidence(machine, work);
 
   interface Slot {
     readonly image: { readonly version: string };
@@ -97,7 +91,7 @@ describe.skipIf(process.env["TEST_ALL"] === undefined)("a machine with GRUB", ()
       // No initramfs program: the kernel has nothing to go on with.
       await must("bootc kargs --append rdinit=/nothing");
       const starts = machine.waitForConsole(
-        /(?:Command line: [^\n]*demo\.version=3[^]*?Kernel panic[^]*?){3}Command line: [^\n]*demo\.version=2/,
+        /(?:Command line: [^\n]*demo\.version=3[\s\S]*?Kernel panic[\s\S]*?){3}Command line: [^\n]*demo\.version=2/,
         SLOW_MS,
       );
       await machine.must("systemctl --no-block reboot");

@@ -3,6 +3,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ensureInstalledDisk, ensureMedia } from "./installed-disk.ts";
+import { keepEvidence } from "./keep-evidence.ts";
 import { type Machine, startMachine } from "./machine.ts";
 import { silentNarrator } from "./narrator.ts";
 import { ensureProductImages } from "./product-image.ts";
@@ -31,14 +32,7 @@ describe.skipIf(process.env["TEST_ALL"] === undefined)("kernel arguments", () =>
     await machine?.[Symbol.asyncDispose]();
   });
 
-  async function chapter(work: () => Promise<void>): Promise<void> {
-    try {
-      await work();
-    } catch (error) {
-      machine.keep();
-      throw error;
-    }
-  }
+  const chapter = (work: () => Promise<void>) => keepEvidence(machine, work);
   /** Those of this test on the running kernel's command line. */
   const ours = async () =>
     (await machine.must("cat /proc/cmdline")).match(

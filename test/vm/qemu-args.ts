@@ -96,7 +96,10 @@ function diskArgs(disk: QemuSetup["disks"][number], index: number): string[] {
     "-blockdev",
     JSON.stringify(blockdev(`disk-${disk.id}`, disk.path, disk.readOnly, disk.log)),
     "-device",
-    `virtio-blk-pci,drive=disk-${disk.id},serial=${disk.id},bootindex=${index + 1}`,
+    `virtio-blk-pci,drive=disk-${disk.id},serial=${disk.id},bootindex=${index + 1}${
+      // Merged ones have up to 1024 pieces; with the log's own that is too many for one write, and ends in EIO.
+      disk.log === undefined ? "" : ",request-merging=off"
+    }`,
   ];
 }
 

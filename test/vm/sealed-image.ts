@@ -100,6 +100,9 @@ async function manifestOf(layout: string): Promise<string> {
 export async function ensureSealedImage(image: OsImage, onLine?: Progress): Promise<SealedImage> {
   const keys = await ensureSecureBootKeys();
   const layer = await ensureSecureBootLayer(image.layers, keys, onLine);
-  const words = ["--key", keys.db.key, "--certificate", keys.db.certificate];
+  const words = [
+    ...["--secureboot-key", keys.db.key],
+    ...["--secureboot-certificate", keys.db.certificate],
+  ];
   return sealImage(image, { name: "sealed", layers: [...image.layers, layer], words }, onLine);
 }

@@ -48,7 +48,7 @@ export async function ensureSealedPair(onLine: (line: string) => void): Promise<
       await machine.waitReady(slowMs);
       await switchFromStick(machine, "stick2");
       await machine.reboot(slowMs);
-      await machine.must("systemctl is-system-running --wait", { timeoutMs: slowMs });
+      await finishStart(machine);
       assert.equal(await machine.must("cat /usr/lib/bootc-demo/version"), "2");
       await machine.powerOff();
     } catch (error) {
@@ -56,6 +56,13 @@ export async function ensureSealedPair(onLine: (line: string) => void): Promise<
       throw error;
     }
   });
+}
+
+/** Waits until the start is complete and judged; nothing may have failed. */
+export async function finishStart(machine: Machine): Promise<void> {
+  const state = await machine.run("systemctl is-system-running --wait", { timeoutMs: slowMs });
+  const failed = await machine.must("systemctl --failed --no-legend");
+  assert.equal(`${state.output.trim()} ${failed}`.trim(), "running");
 }
 
 /** Stages what is on a stick. */

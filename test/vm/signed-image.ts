@@ -24,7 +24,8 @@ async function ensureStatementKey(): Promise<{ key: string; publicKey: string }>
     async (path) => {
       const { privateKey, publicKey } = generateKeyPairSync("ed25519");
       const pem = { format: "pem" } as const;
-      await writeFile(join(path, "key.pem"), privateKey.export({ ...pem, type: "pkcs8" }));
+      const secret = privateKey.export({ ...pem, type: "pkcs8" });
+      await writeFile(join(path, "key.pem"), secret, { mode: 0o600 });
       await writeFile(join(path, "rig.pub"), publicKey.export({ ...pem, type: "spki" }));
     },
   );

@@ -6,6 +6,7 @@
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ensureMedia } from "./installed-disk.ts";
+import { keepEvidence } from "./keep-evidence.ts";
 import type { Machine } from "./machine.ts";
 import { ensureProductImages } from "./product-image.ts";
 import { ensureSibling } from "./sibling-image.ts";
@@ -23,15 +24,7 @@ afterAll(async () => {
   await machine?.[Symbol.asyncDispose]();
 });
 
-/** A failing step keeps the machine's log and disks. */
-async function step(work: () => Promise<void>): Promise<void> {
-  try {
-    await work();
-  } catch (error) {
-    machine.keep();
-    throw error;
-  }
-}
+const step = (work: () => Promise<void>) => keepEvidence(machine, work);
 
 const must = (command: string) => machine.must(command, { timeoutMs: slowMs });
 

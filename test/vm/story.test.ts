@@ -2,6 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ensureInstalledDisk, ensureMedia } from "./installed-disk.ts";
+import { keepEvidence } from "./keep-evidence.ts";
 import { type Machine, startMachine } from "./machine.ts";
 import { silentNarrator } from "./narrator.ts";
 import { ensureProductImages } from "./product-image.ts";
@@ -30,15 +31,7 @@ afterAll(async () => {
   await machine?.[Symbol.asyncDispose]();
 });
 
-/** A failing step keeps the machine's log and disks, and stops the steps that build on it. */
-async function chapter(work: () => Promise<void>): Promise<void> {
-  try {
-    await work();
-  } catch (error) {
-    machine.keep();
-    throw error;
-  }
-}
+const chapter = (work: () => Promise<void>) => keepEvidence(machine, work);
 
 describe.sequential("a machine's life", () => {
   it("boots version 1 through prepare-root", () =>

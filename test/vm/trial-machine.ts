@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { cacheDir, cachedDir, cacheKey } from "../support/cache.ts";
 import { ensureInstalledDisk, ensureMedia } from "./installed-disk.ts";
+import { keepEvidence } from "./keep-evidence.ts";
 import { type Machine, resumeMachine, startMachine } from "./machine.ts";
 import { silentNarrator } from "./narrator.ts";
 import { ensureProductImages } from "./product-image.ts";
@@ -43,13 +44,10 @@ export async function ensureTrialState(): Promise<SavedState> {
       memoryMb,
       extraArgs,
     });
-    try {
+    await keepEvidence(machine, async () => {
       await machine.waitReady(slowMs);
       for (const command of setup) await machine.must(command, { timeoutMs: slowMs });
-    } catch (error) {
-      machine.keep();
-      throw error;
-    }
+    });
     await machine.saveTo(path);
   });
   return await readState(dir);

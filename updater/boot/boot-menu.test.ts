@@ -60,6 +60,27 @@ describe("unified kernels on systemd-boot", () => {
     expect(readMenu(boot(), "staged")).toBeNull();
   });
 
+  test("addons add to them: those for every kernel first, each kind by name; broken ones are told of", () => {
+    const addon = (text: string) => buildUki([[".cmdline", text]]);
+    put(ukiPath(A), buildUki(sections));
+    put(`${ukiPath(A)}.extra.d/b.addon.efi`, addon("own=2"));
+    put(`${ukiPath(A)}.extra.d/a.addon.efi`, addon("own=1\n"));
+    put(`${ukiPath(A)}.extra.d/other.efi`, addon("nothing"));
+    put("loader/addons/z.addon.efi", addon("every"));
+    put("loader/addons/c.addon.efi", buildUki([[".initrd", "x"]]));
+    put("loader/addons/broken.addon.efi", "MZ");
+    put("loader/entries/x.conf", `version 1\nefi /${ukiPath(A)}\nsort-key bootc-a-0\n`);
+    put("loader/entries/y.conf", entryText(B).replaceAll("/boot/", "/EFI/Linux/"));
+    const menu = readMenu(boot(), "live")!;
+    expect(menu.entries.map(({ addonArguments }) => addonArguments)).toEqual([
+      "every own=1 own=2",
+      undefined,
+    ]);
+    expect(menu.problems).toEqual([
+      expect.stringMatching(/^Addon "loader\/addons\/broken.addon.efi" cannot be read: /),
+    ]);
+  });
+
   test("arguments in the entry go first; a kernel that is gone is a problem, not an error", () => {
     put("loader/entries/a.conf", `version 1\nefi /${ukiPath(A)}\noptions own\n`);
     put("loader/entries/b.conf", `version 1\nefi /${ukiPath(B)}\n`);

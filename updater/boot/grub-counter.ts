@@ -5,9 +5,9 @@
 // The block is written in place and flushed: GRUB finds it by its disk blocks and replays no journal, so a
 // file that was replaced may not be there for it after a power cut (boot-counting-and-esp.md 2).
 
-import { existsSync, lstatSync, readdirSync, readFileSync, realpathSync } from "node:fs";
+import { existsSync, readdirSync, realpathSync } from "node:fs";
 import { join } from "node:path";
-import { describeError, StateError } from "../../shared/error.ts";
+import { describeError, FormatError, StateError } from "../../shared/error.ts";
 import {
   changeEnvironment,
   ENVIRONMENT_BYTES,
@@ -15,7 +15,8 @@ import {
   parseEnvironment,
 } from "../../shared/format/grub/environment.ts";
 import { O } from "../../shared/sys/constants.ts";
-import { fsync, openat, pwriteAll, readAll } from "../../shared/sys/file.ts";
+import type { Fd } from "../../shared/sys/fd.ts";
+import { fsync, openat, openRegularFile, pwriteAll, readAll } from "../../shared/sys/file.ts";
 import { fstat, fstatfs } from "../../shared/sys/stat.ts";
 import type { BootDirectory } from "./boot-layout.ts";
 import type { System } from "./system.ts";
@@ -50,14 +51,14 @@ export function readGrubCounting(system: System, bootPath: string): GrubCounting
 function hasCountingScript(directory: string): boolean {
   return readdirSync(directory).some((name) => {
     if (!name.endsWith(".cfg")) return false;
-    const stat = lstatSync(join(directory, name));
-    if (!stat.isFile() || stat.size > SCRIPT_LIMIT_BYTES) return false;
-    return readFileSync(join(directory, name), "latin1").includes("boot_counter");
+    using file = openRegularFile(null, join(directory, name), O.NOFOLLOW);
+    if (file === null || fstat(file).sizeBytes > SCRIPT_LIMIT_BYTES) return false;
+    return Buffer.from(readAll(file, SCRIPT_LIMIT_BYTES)).includes("boot_counter");
   });
 }
 
 function checkEnvironmentFile(system: System, path: string): GrubCounting {
-  using file = openat(null, path, O.RDONLY | O.NOFOLLOW);
+  using file = openBlock(path);
   const { devMajor, devMinor } = fstat(file);
   if (!WRITABLE_TYPES.has(Number(fstatfs(file).type))) {
     return { kind: "none", reason: `GRUB cannot write to the file system of "${path}"` };
@@ -89,7 +90,7 @@ export interface GrubTrial {
 
 /** StateError when there is no environment block, FormatError when it is none. */
 export function readGrubTrial(boot: BootDirectory): GrubTrial {
-  using file = openat(null, environmentPath(boot), O.RDONLY | O.NOFOLLOW);
+  using file = openBlock(environmentPath(boot));
   return interpretTrial(parseEnvironment(readAll(file, ENVIRONMENT_BYTES)));
 }
 
@@ -143,12 +144,21 @@ function changeVariables(
   boot: BootDirectory,
   changes: Readonly<Record<string, string | null>>,
 ): void {
-  using file = openat(null, environmentPath(boot), O.RDWR | O.NOFOLLOW);
+  const path = environmentPath(boot);
+  openBlock(path).close();
+  using file = openat(null, path, O.RDWR | O.NOFOLLOW);
   const before = readAll(file, ENVIRONMENT_BYTES);
   const after = changeEnvironment(before, changes);
   if (Buffer.compare(before, after) === 0) return;
   pwriteAll(file, after, 0);
   fsync(file);
+}
+
+/** FormatError for what is no regular file: a FIFO would wait. */
+function openBlock(path: string): Fd {
+  const file = openRegularFile(null, path, O.NOFOLLOW);
+  if (file !== null) return file;
+  throw new FormatError("bad-value", `"${path}" is not a regular file`, { path });
 }
 
 function environmentPath({ path }: BootDirectory): string {

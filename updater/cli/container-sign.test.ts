@@ -24,6 +24,7 @@ import {
   writeLayout,
 } from "../../test/support/oci-builder.ts";
 import { makeOs } from "../../test/support/small-os.ts";
+import { writeUnifiedImage } from "../../test/support/unified-image.ts";
 import { openSource } from "../image/source.ts";
 import { readStatements } from "../image/statement-source.ts";
 import { makeSignCommand } from "./container-sign.ts";
@@ -144,7 +145,8 @@ describe("attaching", () => {
     const [document] = await findDocuments(layout);
     expect(judge(document!, "old").statement?.version).toBe(42);
     // Once more, with the next key: one artifact, two signatures.
-    await run("--key", at("new.key"), "--attach", "referrer", `oci:${layout}`);
+    const next = ["--key", at("new.key"), "--signed-by", at("old.pub"), "--attach", "referrer"];
+    await run(...next, `oci:${layout}`);
     expect(readIndex().manifests).toHaveLength(2);
     const [both] = await findDocuments(layout);
     expect(parse(both!).signatures).toHaveLength(2);
@@ -152,7 +154,7 @@ describe("attaching", () => {
 
   test("rotation: signed by both, each alone is enough", async () => {
     await run("--key", at("old.key"), "--version", "7", "--expires", "2099-01-31", `oci:${layout}`);
-    await run("--key", at("new.key"), `oci:${layout}`);
+    await run("--key", at("new.key"), "--signed-by", at("old.pub"), `oci:${layout}`);
     const [document] = await findDocuments(layout);
     expect(parse(document!).statement).toMatchObject({
       version: 7,
@@ -267,6 +269,27 @@ test("two steps: the statement out, a signature made elsewhere back in", async (
   expect(judge(document!, "new").statement?.version).toBe(9);
 });
 
+describe("sealed images", () => {
+  test.each([
+    ["ID", "erofs-v1"],
+    ["ID2", "erofs-v2"],
+  ])("composefs=%s", async (id, format) => {
+    const place = at(`sealed-${count++}`);
+    const sealed = await writeUnifiedImage(place, { version: "1", cmdline: `composefs=${id}` });
+    await run("--key", at("old.key"), "--version", "1", `oci:${place}`);
+    const [document] = await findDocuments(place);
+    const digest = id === "ID" ? sealed.id : sealed.id2;
+    expect(parse(document!).statement).toMatchObject({ digest, format });
+  });
+
+  test("one whose kernel is for another image is not signed", async () => {
+    const place = at(`sealed-${count++}`);
+    await writeUnifiedImage(place, { version: "1", cmdline: `composefs=${"ab".repeat(64)}` });
+    const text = await refusal("--key", at("old.key"), "--version", "1", `oci:${place}`);
+    expect(text).toMatch(/^integrity: The image is not the one that /);
+  });
+});
+
 describe("refusals, after which nothing has changed", () => {
   const files: [string, () => string, string][] = [
     ["an RSA key", () => pem(generateKeyPairSync("rsa", { modulusLength: 2048 })), "of type rsa"],
@@ -297,7 +320,7 @@ describe("refusals, after which nothing has changed", () => {
 
   test.each<[readonly string[], string]>([
     [[], "Who signs?"],
-    [["--key", "x"], "give --version"],
+    [["--key", "KEY"], "Give --version"],
     [["--unsigned", "--key", "x"], "--unsigned goes with neither"],
     [["--unsigned", "--attach", "referrer"], "--unsigned goes with neither"],
     [["--public-key", "x"], "needs its --public-key"],
@@ -305,8 +328,12 @@ describe("refusals, after which nothing has changed", () => {
     [["--key", "pkcs11:token=x", "--version", "1"], "needs object= or id="],
     [["--key", "pkcs11:object=x;type=public", "--version", "1"], "no private key"],
     [["--key", "pkcs11:object", "--version", "1"], "which is no attribute"],
+    [["--key", "pkcs11:object=x?module-path=lib.so", "--version", "1"], "no absolute path"],
+    [["--key", "pkcs11:object=x?module-path=/a%0Ab", "--version", "1"], "no absolute path"],
+    [["--key", "pkcs11:object=x?module-path=/a%", "--version", "1"], "no absolute path"],
   ])("usage: %j", async (argv, message) => {
-    const text = await refusal(...argv, `oci:${layout}`);
+    const words = argv.map((word) => (word === "KEY" ? at("old.key") : word));
+    const text = await refusal(...words, `oci:${layout}`);
     expect(text).toMatch(/^usage: /);
     expect(text).toContain(message);
     expect(readIndex()).toEqual(readIndex(pristine));
@@ -339,7 +366,7 @@ describe("refusals, after which nothing has changed", () => {
     expect(await refusal(...sign42)).toMatch(/^state: .* already; --force signs again$/);
     const lower = ["--key", at("new.key"), "--version", "41", `oci:${layout}`];
     expect(await refusal(...lower)).toContain("signed as version 42 already, which is above 41");
-    const twice = ["--key", at("new.key"), "--key", at("new.key"), `oci:${layout}`];
+    const twice = ["--key", at("new.key"), "--key", at("new.key"), ...sign42.slice(2)];
     expect(await refusal(...twice)).toContain("is given twice");
     await run("--force", ...sign42);
     expect(parse((await findDocuments(layout))[0]!).signatures).toHaveLength(1);
@@ -348,11 +375,29 @@ describe("refusals, after which nothing has changed", () => {
   });
 });
 
+test("a version is taken over only from who is named", async () => {
+  await run("--key", at("old.key"), "--version", "42", `oci:${layout}`);
+  const next = ["--key", at("new.key"), `oci:${layout}`];
+  expect(await refusal(...next)).toContain("Give --version");
+  const byOther = await refusal("--signed-by", at("new.pub"), ...next);
+  expect(byOther).toMatch(
+    /^state: The image has no statement signed by key [0-9a-f]{16} \("new.pub"\)/,
+  );
+  // Somebody who has no key raises the version.
+  const [document] = await findDocuments(layout);
+  const raised = document!.replace("version: 42", "version: 9007199254740991");
+  const [entry] = readIndex().manifests;
+  const manifest = readFileSync(join(layout, "blobs", entry.digest.replace(":", "/")), "utf8");
+  const changed = { ...JSON.parse(manifest), annotations: { [ANNOTATION]: raised } };
+  writeIndex(layout, [writeJson(layout, entry.mediaType, changed)]);
+  expect(await refusal("--signed-by", at("old.pub"), ...next)).toContain("no statement signed by");
+});
+
 test("a key that others may read is used, with a warning", async () => {
   writeFileSync(at("open.key"), readFileSync(at("new.key")), { mode: 0o644 });
   const { notes } = await run("--key", at("open.key"), "--version", "1", `oci:${layout}`);
   expect(notes).toEqual([expect.stringContaining("Others than its owner may read the key")]);
-  expect((await run("--key", at("old.key"), `oci:${layout}`)).notes).toEqual([]);
+  expect((await run("--key", at("old.key"), "--version", "1", `oci:${layout}`)).notes).toEqual([]);
 });
 
 test("statements that nobody can read, or of other images, do not count", async () => {

@@ -1,6 +1,6 @@
 // `bootc container sign`: a signed statement that an image may start (docs/signing.md, decision 0021).
 //
-// Everything that can be wrong is found out before a key is asked; what is made is checked before it is kept.
+// Keys are opened first: an image takes a while to unpack, and whoever is asked for a PIN is still there.
 
 import { resolve } from "node:path";
 import { Command, Option } from "@commander-js/extra-typings";
@@ -20,7 +20,13 @@ import {
   requireNewSigners,
   type SignPlan,
 } from "../container/sign-plan.ts";
-import { openSigningKey, readForeignSignature, signStatement } from "../container/signing-key.ts";
+import {
+  openSigningKey,
+  readForeignSignature,
+  readPublicKeys,
+  type SigningKey,
+  signStatement,
+} from "../container/signing-key.ts";
 import { type ImageReference, parseTransportReference } from "../image/reference.ts";
 import { formatCanonicalJson } from "../output/json.ts";
 import { collectMore, parseStatementTime, parseStatementVersion } from "./container-text.ts";
@@ -32,6 +38,7 @@ interface SignOptions {
   readonly key?: readonly string[] | undefined;
   readonly signature?: readonly string[] | undefined;
   readonly publicKey?: readonly string[] | undefined;
+  readonly signedBy?: readonly string[] | undefined;
   readonly unsigned?: true | undefined;
   readonly version?: number | undefined;
   readonly expires?: string | undefined;
@@ -63,6 +70,11 @@ export function makeSignCommand(terminal: Terminal) {
       collectMore,
     )
     .option("--public-key <file>", "of --signature", collectMore)
+    .option(
+      "--signed-by <file>",
+      "public key: sign what this one signed, without --version",
+      collectMore,
+    )
     .option("--force", "also below the version that is there, and again by the same key")
     .option("--dry-run", "only print what would be done, as JSON")
     .addOption(
@@ -73,18 +85,23 @@ export function makeSignCommand(terminal: Terminal) {
     .action(async (image, options) => {
       const reference = parseTransportReference(image);
       checkOptions(options, reference);
+      const onlyPlans = options.dryRun === true || options.unsigned === true;
+      const keys = onlyPlans ? [] : (options.key ?? []).map(openSigningKey);
+      const signedBy = (options.signedBy ?? []).flatMap(readPublicKeys);
       using interruption = watchInterruption();
       const found = await readSignableImage(reference, interruption.signal);
       const plan = planSigning({
         digest: found.digest,
+        format: found.format,
         version: options.version ?? null,
         expires: options.expires ?? null,
+        signedBy,
         force: options.force === true,
         existing: found.statements,
       });
       if (options.dryRun === true) terminal.write(formatPlan(describePlan(plan, found, options)));
       else if (options.unsigned === true) writeUnsigned(terminal, plan, options);
-      else sign(terminal, { reference, found, plan, options });
+      else sign(terminal, { reference, found, plan, keys, options });
     });
 }
 
@@ -92,14 +109,15 @@ interface Signing {
   readonly reference: ImageReference;
   readonly found: SignableImage;
   readonly plan: SignPlan;
+  readonly keys: readonly SigningKey[];
   readonly options: SignOptions;
 }
 
-function sign(terminal: Terminal, { reference, found, plan, options }: Signing): void {
+function sign(terminal: Terminal, signing: Signing): void {
+  const { reference, found, plan, keys: own, options } = signing;
   const foreign = (options.signature ?? []).map((path, index) =>
     readForeignSignature(path, options.publicKey![index]!, plan.text),
   );
-  const own = (options.key ?? []).map(openSigningKey);
   const keys = [...foreign, ...own].map(({ key }) => key);
   requireNewSigners(plan, keys, options.force === true);
   for (const warning of own.flatMap(({ warnings }) => warnings)) terminal.note(warning);

@@ -14,6 +14,7 @@ import { formatYaml } from "../output/yaml.ts";
 import type { Host } from "../spec/host.ts";
 import { makeEmptyHost, makeHost, selectBooted } from "../spec/make-host.ts";
 import { makeOstreeHost } from "../spec/make-ostree-host.ts";
+import { findTpm, readSecureBoot } from "../trust/secure-boot.ts";
 import { openSession } from "./session.ts";
 import { askStatus } from "./status-socket.ts";
 import type { Terminal } from "./terminal.ts";
@@ -65,7 +66,10 @@ async function readHost(): Promise<Host> {
   const { kind } = detectEnvironment(here, process.env);
   if (kind !== "ostree" && kind !== "composefs") return makeEmptyHost();
   if (process.getuid?.() !== 0) return await askStatus(here);
-  if (kind === "ostree") return makeOstreeHost(readOstreeHost(here));
+  if (kind === "ostree") {
+    const firmware = { secureBoot: readSecureBoot(here), tpm: findTpm(here) !== null };
+    return makeOstreeHost(readOstreeHost(here), firmware);
+  }
   using session = openSession("read", "status");
   const { system, boot, repo, booted } = session;
   const state = makeHostState(system, repo, observeWorld(system, boot, booted));

@@ -58,6 +58,11 @@ export function printOutcome(
           : `Queued for next boot: ${name}`,
       );
       printFacts(terminal, outcome.facts, outcome.manifestDigest);
+      if (outcome.droppedArguments !== "") {
+        terminal.line(
+          `  Kernel arguments that its sealed kernel does not take over: ${outcome.droppedArguments}`,
+        );
+      }
       return;
   }
 }

@@ -7,10 +7,17 @@ import { decompress } from "../image/decompression.ts";
 
 export type InitramfsCompression = "none" | "gzip" | "zstd" | "other";
 
+export interface InitramfsFile {
+  /** With the bits of its type. */
+  readonly mode: number;
+  /** Of a symlink its target; null when it was not kept. */
+  readonly bytes: Uint8Array | null;
+}
+
 export interface InitramfsContents {
   readonly compression: InitramfsCompression;
-  /** Paths without a slash at the beginning; those that were kept with their bytes. */
-  readonly files: ReadonlyMap<string, Uint8Array | null>;
+  /** By path, without a slash at the beginning. */
+  readonly files: ReadonlyMap<string, InitramfsFile>;
 }
 
 const MAX_KEPT_BYTES = 1 << 20;
@@ -26,11 +33,11 @@ export async function scanInitramfs(
   chunks: Iterable<Uint8Array>,
   directory: string,
 ): Promise<InitramfsContents> {
-  const files = new Map<string, Uint8Array | null>();
+  const files = new Map<string, InitramfsFile>();
   const makeReader = () =>
     new CpioReader({
       wants: (entry) => noteFile(files, entry, directory),
-      content: ({ path }, bytes) => void files.set(path, bytes.slice()),
+      content: ({ path, mode }, bytes) => void files.set(path, { mode, bytes: bytes.slice() }),
     });
   const plain = makeReader();
   const iterator = chunks[Symbol.iterator]();
@@ -49,12 +56,12 @@ export async function scanInitramfs(
 
 /** Whether the content is wanted. */
 function noteFile(
-  files: Map<string, Uint8Array | null>,
-  { path, sizeBytes }: CpioEntry,
+  files: Map<string, InitramfsFile>,
+  { path, mode, sizeBytes }: CpioEntry,
   directory: string,
 ): boolean {
   if (!path.startsWith(directory)) return false;
-  files.set(path, null);
+  files.set(path, { mode, bytes: null });
   return sizeBytes <= MAX_KEPT_BYTES;
 }
 

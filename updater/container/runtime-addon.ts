@@ -58,7 +58,12 @@ export async function packRuntime(
   const path = join(directory, "runtime.cpio");
   const compress = compression === "zstd" ? createZstdCompress() : createGzip({ level: 9 });
   await writeStream(path, Readable.from(copied(archive)).pipe(compress));
-  return { name: `${RUNTIME_PREFIX}${digest.slice(0, NAME_DIGITS)}.addon.efi`, path };
+  return { name: runtimeAddonName(digest), path };
+}
+
+/** `digest`: SHA-256 of the executable, hex. */
+export function runtimeAddonName(digest: string): string {
+  return `${RUNTIME_PREFIX}${digest.slice(0, NAME_DIGITS)}.addon.efi`;
 }
 
 /** Streams keep what they are given for a while. */

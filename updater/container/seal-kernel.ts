@@ -92,7 +92,7 @@ export function extractKernel(
  * image of then.
  */
 export function* withoutOwnKey(uki: OpenUnifiedKernel): Generator<Uint8Array> {
-  const tailBytes = ownKeyBytes(uki);
+  const tailBytes = findOwnKey(uki);
   const section = uki.sections.find(({ name }) => name === ".initrd");
   const keepBytes = (section?.sizeBytes ?? 0) - tailBytes;
   let done = 0;
@@ -103,8 +103,11 @@ export function* withoutOwnKey(uki: OpenUnifiedKernel): Generator<Uint8Array> {
   }
 }
 
-/** FormatError when the key's section does not agree with the end of the initramfs. */
-function ownKeyBytes(uki: OpenUnifiedKernel): number {
+/**
+ * Length of the archive with the kernel's own key at the end of its initramfs, 0 without such a key. FormatError when the
+ * key's section and the initramfs do not agree.
+ */
+export function findOwnKey(uki: OpenUnifiedKernel): number {
   const key = uki.readText(".bkeys");
   if (key === null) return 0;
   const archive = makeKeyArchive(`${key}\n`);
@@ -115,6 +118,6 @@ function ownKeyBytes(uki: OpenUnifiedKernel): number {
   if (tail.equals(archive)) return archive.length;
   throw new FormatError(
     "bad-value",
-    'The unified kernel has a section ".bkeys", but its initramfs does not end with that key; start from the image before it was sealed',
+    'The unified kernel has a section ".bkeys", but its initramfs does not end with that key: seal it again',
   );
 }

@@ -1,24 +1,31 @@
 // What is to be signed, and what becomes of statements that the image has already: decided before a key is touched.
 //
 // - Signing what is signed already adds signatures to it: that is how a vendor goes from one key to the next.
+// - What a statement says is taken over only when a key that was named has signed it: whoever can write to a
+//   registry could otherwise have a version signed that ends all updates.
 // - A statement that says something else takes the place of the older one, never of one with a higher version.
 
 import { StateError, UsageError } from "../../shared/error.ts";
+import { isSignedBy } from "../../shared/format/ed25519/signature.ts";
 import { describeKey, type TrustKey } from "../../shared/format/trust/key.ts";
 import {
   formatSignedStatement,
   formatStatement,
   type ImageStatement,
   type SignedStatement,
+  type StatementFormat,
   type StatementSignature,
 } from "../../shared/format/trust/statement.ts";
 
 export interface SignRequest {
-  /** Id that the image's deployments will have: sha512, V1. */
+  /** Id that the image's deployments will have: sha512. */
   readonly digest: string;
-  /** Null: that of the statement the image has. */
+  readonly format: StatementFormat;
+  /** Null: that of the statement which one of `signedBy` signed. */
   readonly version: number | null;
   readonly expires: string | null;
+  /** Whose word about version and expiry is taken. */
+  readonly signedBy: readonly TrustKey[];
   /** Also below a version that was signed, and again by the same key. */
   readonly force: boolean;
   /** Readable statements of the image; those of other images do not count. */
@@ -41,7 +48,7 @@ export function planSigning(request: SignRequest): SignPlan {
   const own = request.existing
     .filter(({ statement }) => statement.digest === digest)
     .toSorted((a, b) => b.statement.version - a.statement.version);
-  const statement = makeStatement(request, own[0] ?? null);
+  const statement = makeStatement(request, own);
   const text = formatStatement(statement);
   const newest = own[0]?.statement.version ?? 0;
   if (newest > statement.version && !force) {
@@ -64,22 +71,41 @@ export function planSigning(request: SignRequest): SignPlan {
 }
 
 function makeStatement(
-  { digest, version, expires }: SignRequest,
-  existing: SignedStatement | null,
+  { digest, format, version, expires, signedBy }: SignRequest,
+  own: readonly SignedStatement[],
 ): ImageStatement {
-  if (version === null && existing === null) {
-    throw new UsageError(
-      "missing",
-      "The image has no statement yet: give --version, a number that grows with every image",
-    );
-  }
+  const known = version === null ? findTrusted(own, signedBy) : null;
   return {
     digest,
     algorithm: "sha512-12",
-    format: "erofs-v1",
-    version: version ?? existing!.statement.version,
-    expires: expires ?? (version === null ? existing!.statement.expires : null),
+    format,
+    version: version ?? known!.version,
+    expires: expires ?? known?.expires ?? null,
   };
+}
+
+/** The newest statement that one of the keys signed. */
+function findTrusted(own: readonly SignedStatement[], keys: readonly TrustKey[]): ImageStatement {
+  if (keys.length === 0) {
+    throw new UsageError(
+      "missing",
+      "Which version is it? Give --version, a number that grows with every image, or --signed-by with the key of the statement that the image has",
+    );
+  }
+  for (const { signatures, statement, text } of own) {
+    const message = Buffer.from(text);
+    const isTrusted = signatures.some(({ fingerprint, signature }) =>
+      keys.some((key) => {
+        return key.fingerprint === fingerprint && isSignedBy(key.bytes, message, signature);
+      }),
+    );
+    if (isTrusted) return statement;
+  }
+  const names = keys.map(describeKey).join(", ");
+  throw new StateError(
+    "missing",
+    `The image has no statement signed by key ${names}; give --version`,
+  );
 }
 
 /** StateError("exists") for a key that has signed this already. */

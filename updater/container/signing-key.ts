@@ -51,7 +51,7 @@ export function readForeignSignature(
   publicKeyPath: string,
   text: string,
 ): { readonly key: TrustKey; readonly signature: StatementSignature } {
-  const keys = parseTrustKeys(readText(publicKeyPath, "public key"), basename(publicKeyPath));
+  const keys = readPublicKeys(publicKeyPath);
   const [key] = keys;
   if (keys.length > 1) {
     throw new FormatError("bad-value", `"${publicKeyPath}" has several public keys; give one`);
@@ -64,6 +64,11 @@ export function readForeignSignature(
     );
   }
   return { key: key!, signature: { fingerprint: key!.fingerprint, signature } };
+}
+
+/** FormatError, StateError when the file has no keys or other ones. */
+export function readPublicKeys(path: string): readonly TrustKey[] {
+  return parseTrustKeys(readText(path, "public key"), basename(path));
 }
 
 function openKeyFile(path: string): SigningKey {

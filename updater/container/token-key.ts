@@ -19,7 +19,7 @@ interface TokenKeyUri {
   readonly uri: string;
   /** The token's driver; null: the provider's default, or what PKCS11_PROVIDER_MODULE says. */
   readonly modulePath: string | null;
-  /** For messages: the label or id. */
+  /** For messages: the label or id, as the URI has it. */
   readonly name: string;
 }
 
@@ -39,10 +39,10 @@ export function openTokenKey(text: string): SigningKey {
 }
 
 /** UsageError for what no key can be found by. */
-export function parseTokenUri(text: string): TokenKeyUri {
+function parseTokenUri(text: string): TokenKeyUri {
   const [path = "", query = ""] = text.slice("pkcs11:".length).split("?", 2);
-  const attributes = readAttributes(path, ";", text);
-  const options = readAttributes(query, "&", text);
+  const attributes = readAttributes(path, ";");
+  const options = readAttributes(query, "&");
   if (options.has("pin-value") || attributes.has("pin-value")) {
     throw badUri(
       "has a PIN in it that everybody who lists processes can read; use pin-source=file:PATH, or be asked",
@@ -56,16 +56,27 @@ export function parseTokenUri(text: string): TokenKeyUri {
   const parts = path.split(";").filter((each) => !each.startsWith("type="));
   const rest = query.split("&").filter((each) => each !== "" && !each.startsWith("module-path="));
   const uri = `pkcs11:${[...parts, "type=private"].join(";")}${rest.length > 0 ? `?${rest.join("&")}` : ""}`;
-  return { uri, modulePath: options.get("module-path") ?? null, name };
+  const modulePath = options.get("module-path");
+  return { uri, modulePath: modulePath === undefined ? null : decode(modulePath), name };
 }
 
-function readAttributes(text: string, separator: string, uri: string): ReadonlyMap<string, string> {
+function decode(text: string): string {
+  try {
+    const path = decodeURIComponent(text);
+    if (/^\/[^\0-\x1f\x7f$#\\"]*$/.test(path)) return path;
+  } catch {
+    // Not UTF-8, or "%" without two digits.
+  }
+  throw badUri(`has module-path=${text}, which is no absolute path of a driver`);
+}
+
+function readAttributes(text: string, separator: string): ReadonlyMap<string, string> {
   const found = new Map<string, string>();
   for (const part of text.split(separator)) {
     if (part === "") continue;
     const [name, value] = part.split("=", 2);
-    if (value === undefined) throw badUri(`"${uri}" has "${part}" in it, which is no attribute`);
-    found.set(name!, decodeURIComponent(value));
+    if (value === undefined) throw badUri(`has "${part}" in it, which is no attribute`);
+    found.set(name!, value);
   }
   return found;
 }

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import * as z from "zod";
 import { describeError } from "../../shared/error.ts";
 import { readSmallText } from "../../shared/sys/small-file.ts";
-import type { Step } from "../../shared/txn/plan.ts";
+import { type Step, writeText } from "../../shared/txn/plan.ts";
 import { isDeploymentId } from "../boot/artefact-name.ts";
 import { makeDirectorySteps } from "./boot-record.ts";
 
@@ -97,12 +97,7 @@ export function formatFailures(failures: readonly BootFailure[]): string {
 export function writeFailuresSteps(physicalRoot: string, failures: readonly BootFailure[]): Step[] {
   return [
     ...makeDirectorySteps(physicalRoot),
-    {
-      kind: "write",
-      path: join(physicalRoot, FAILURES_FILE),
-      bytes: Buffer.from(formatFailures(failures)),
-      mode: 0o644,
-    },
+    writeText(join(physicalRoot, FAILURES_FILE), formatFailures(failures)),
   ];
 }
 

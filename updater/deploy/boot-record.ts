@@ -11,7 +11,7 @@ import { join } from "node:path";
 import * as z from "zod";
 import { parseEntryName } from "../../shared/format/bls/entry-name.ts";
 import { readSmallText } from "../../shared/sys/small-file.ts";
-import type { Step } from "../../shared/txn/plan.ts";
+import { type Step, writeText } from "../../shared/txn/plan.ts";
 import type { System } from "../boot/system.ts";
 import type { EntryFile } from "./entry-exchange.ts";
 
@@ -108,10 +108,7 @@ export function newTrialSteps(physicalRoot: string): Step[] {
 }
 
 function writeTrialSteps(physicalRoot: string): Step[] {
-  return [
-    ...makeDirectorySteps(physicalRoot),
-    { kind: "write", path: trialPath(physicalRoot), bytes: Buffer.from("{}\n"), mode: 0o644 },
-  ];
+  return [...makeDirectorySteps(physicalRoot), writeText(trialPath(physicalRoot), "{}\n")];
 }
 
 /** Its existence is what units look at. */
@@ -130,12 +127,7 @@ export function writeFailedSteps(physicalRoot: string, record: FailedRecord): St
   const text = `${JSON.stringify({ at: record.at, detail: record.detail, id: record.id })}\n`;
   return [
     ...makeDirectorySteps(physicalRoot),
-    {
-      kind: "write",
-      path: recordPath(physicalRoot, "boot-failed.json"),
-      bytes: Buffer.from(text),
-      mode: 0o644,
-    },
+    writeText(recordPath(physicalRoot, "boot-failed.json"), text),
   ];
 }
 

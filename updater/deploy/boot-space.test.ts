@@ -20,6 +20,17 @@ describe("bytes on a boot partition", () => {
     ],
     ["both", { kernelBytes: [1, 1], entries }, 32 * KIB, (2 + 2 + 2 + 2) * 32 * KIB],
     ["nothing", { kernelBytes: [], entries: [] }, 512, 0],
+    // A unified kernel and two addons: three directories and their parents, three files.
+    [
+      "files in several directories",
+      {
+        kernelBytes: [4 * KIB + 1, 1, 1],
+        kernelNames: [["a.efi"], ["b.addon.efi"], ["c.addon.efi"]],
+        entries: [],
+      },
+      4 * KIB,
+      (3 * 2 + 2 + 1 + 1) * 4 * KIB,
+    ],
     // 320 bytes of ".", ".." and a temporary name, and 96 + 96 bytes of names.
     ["small clusters", { kernelBytes: [], entries }, 512, 512 + 512 + 1024 + 5120],
   ])("%s", (_, files, clusterBytes, expected) => {

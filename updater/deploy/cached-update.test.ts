@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -48,6 +49,14 @@ test("the same update is not written again, another one or another reference is"
 });
 
 describe("an unusable file is no update", () => {
+  test("a FIFO, which would wait, is not opened", () => {
+    mkdirSync(join(root, "state/bootc"), { recursive: true });
+    execFileSync("mkfifo", [path()]);
+    const problems: string[] = [];
+    expect(readCachedUpdate(root, problems)).toBeNull();
+    expect(problems.join()).toMatch(/is ignored: .*cached-update\.json" is not a regular file/);
+  });
+
   test("none is no problem", () => {
     const problems: string[] = [];
     expect(readCachedUpdate(root, problems)).toBeNull();

@@ -4,15 +4,17 @@
 // It holds for the image reference it was found for and for no other, so a switch makes it void without
 // anybody removing it. Reading is lenient: an unusable file is a problem to report and no update.
 
-import { mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import * as z from "zod";
-import { describeError, isErrno } from "../../shared/error.ts";
+import { describeError } from "../../shared/error.ts";
 import { parseJson } from "../../shared/format/oci/json.ts";
+import { readSmallFile } from "../../shared/sys/small-file.ts";
 import { writeFileAtomic } from "../../shared/txn/atomic.ts";
 import type { ImageFacts } from "./image-facts.ts";
 
 const FILE = "state/bootc/cached-update.json";
+const SIZE_LIMIT_BYTES = 64 * 1024;
 
 const cachedUpdate = z.object({
   /** As in origin files: it says how signatures are checked, too. */
@@ -35,9 +37,9 @@ export function parseCachedUpdate(bytes: Uint8Array, path: string): CachedUpdate
 export function readCachedUpdate(physicalRoot: string, problems: string[]): CachedUpdate | null {
   const path = join(physicalRoot, FILE);
   try {
-    return parseCachedUpdate(readFileSync(path), path);
+    const bytes = readSmallFile(path, SIZE_LIMIT_BYTES);
+    return bytes === null ? null : parseCachedUpdate(bytes, path);
   } catch (error) {
-    if (isErrno(error, "ENOENT", "ENOTDIR")) return null;
     problems.push(`What the last check for updates found is ignored: ${describeError(error)}`);
     return null;
   }

@@ -3,7 +3,7 @@
 
 import { join } from "node:path";
 import { applyTransaction } from "../../shared/txn/apply.ts";
-import type { Step, Transaction } from "../../shared/txn/plan.ts";
+import { type Step, type Transaction, writeText } from "../../shared/txn/plan.ts";
 import type { BootEntry } from "../boot/boot-entry.ts";
 import type { BootDirectory } from "../boot/boot-layout.ts";
 import { extraMenuFiles, formatUserConfig, menuPath } from "../boot/boot-menu.ts";
@@ -42,16 +42,10 @@ function shrinkMenu(
 ): Transaction {
   const path = menuPath(boot, which);
   if (boot.layout.userConfig !== null) {
-    const bytes = Buffer.from(formatUserConfig(boot, kept));
-    return { prepare: [], commit: { kind: "write", path, bytes, mode: 0o644 }, cleanup: [] };
+    return { prepare: [], commit: writeText(path, formatUserConfig(boot, kept)), cleanup: [] };
   }
   const extra = extraMenuFiles(boot.layout, kept).map(
-    ({ fileName, text }): Step => ({
-      kind: "write",
-      path: join(path, fileName),
-      bytes: Buffer.from(text),
-      mode: 0o644,
-    }),
+    ({ fileName, text }): Step => writeText(join(path, fileName), text),
   );
   const gone = before.filter((entry) => !kept.includes(entry));
   const [last, ...others] = gone

@@ -3,7 +3,7 @@
 
 import { dirname, join } from "node:path";
 import { parseEntryName } from "../../shared/format/bls/entry-name.ts";
-import type { Step, Transaction } from "../../shared/txn/plan.ts";
+import { type Step, type Transaction, writeText } from "../../shared/txn/plan.ts";
 import type { BootDirectory } from "../boot/boot-layout.ts";
 import { extraMenuFiles, formatUserConfig, menuPath } from "../boot/boot-menu.ts";
 import { startGrubTrial } from "../boot/grub-counter.ts";
@@ -102,9 +102,8 @@ export function writeEntriesSteps(boot: BootDirectory, entries: readonly EntryFi
   const staged = menuPath(boot, "staged");
   const parent = dirname(staged);
   if (boot.layout.userConfig !== null) {
-    const bytes = Buffer.from(formatUserConfig(boot, entries.filter(isEntry)));
     return [
-      { kind: "write", path: staged, bytes, mode: 0o644 },
+      writeText(staged, formatUserConfig(boot, entries.filter(isEntry))),
       { kind: "sync", path: parent },
     ];
   }

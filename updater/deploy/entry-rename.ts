@@ -6,7 +6,7 @@
 import { join } from "node:path";
 import { isErrno, StateError } from "../../shared/error.ts";
 import { applyTransaction } from "../../shared/txn/apply.ts";
-import type { Transaction } from "../../shared/txn/plan.ts";
+import { type Transaction, writeText } from "../../shared/txn/plan.ts";
 import type { BootDirectory } from "../boot/boot-layout.ts";
 import { LIVE_ENTRIES } from "../boot/entry-directory.ts";
 import type { EntryFile } from "./entry-exchange.ts";
@@ -22,7 +22,7 @@ export function renameEntry(boot: BootDirectory, { from, to }: EntryRename): voi
   const [before, after] = [join(directory, from), join(directory, to.fileName)];
   try {
     applyTransaction({
-      prepare: [{ kind: "write", path: after, bytes: Buffer.from(to.text), mode: 0o644 }],
+      prepare: [writeText(after, to.text)],
       commit: { kind: "remove", path: before },
       cleanup: [],
     });

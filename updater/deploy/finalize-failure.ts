@@ -10,6 +10,7 @@ import * as z from "zod";
 import { describeError } from "../../shared/error.ts";
 import { readSmallText } from "../../shared/sys/small-file.ts";
 import { applySteps } from "../../shared/txn/apply.ts";
+import { writeText } from "../../shared/txn/plan.ts";
 import type { System } from "../boot/system.ts";
 import { recordEvent } from "../journal/events.ts";
 import { makeDirectorySteps } from "./boot-record.ts";
@@ -33,12 +34,7 @@ export function noteFinalizeFailure(system: System, id: string, error: unknown, 
   try {
     applySteps([
       ...makeDirectorySteps(system.physicalRoot),
-      {
-        kind: "write",
-        path: join(system.physicalRoot, FILE),
-        bytes: Buffer.from(`${JSON.stringify(failure)}\n`),
-        mode: 0o644,
-      },
+      writeText(join(system.physicalRoot, FILE), `${JSON.stringify(failure)}\n`),
     ]);
   } catch {
     // The error that kept the deployment from being applied is the one to report.

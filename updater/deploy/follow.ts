@@ -3,11 +3,13 @@
 //
 // Installers use it, too: they deploy an image from a medium and name the registry to update from.
 
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { StateError } from "../../shared/error.ts";
 import { formatIni, parseIni } from "../../shared/format/keyfile/ini.ts";
-import { applyTransaction } from "../../shared/txn/apply.ts";
+import { readSmallText } from "../../shared/sys/small-file.ts";
+import { applySteps } from "../../shared/txn/apply.ts";
+import { writeText } from "../../shared/txn/plan.ts";
 import { isDeploymentId } from "../boot/artefact-name.ts";
 import { formatOriginReference, type ImageReference } from "../image/reference.ts";
 import { statePaths } from "./state-directory.ts";
@@ -15,6 +17,7 @@ import { requireBooted, type World } from "./world.ts";
 
 const GROUP = "origin";
 const KEY = "container-image-reference";
+const SIZE_LIMIT_BYTES = 1 << 20;
 
 export interface FollowPlan {
   readonly id: string;
@@ -43,10 +46,12 @@ export function findInstalledDeployment(physicalRoot: string): string {
   throw new StateError("missing", `There is no deployment in "${deploy}" whose image could change`);
 }
 
-/** FormatError when the origin file is not one, SyscallError when it cannot be read. */
+/** FormatError when the origin file is not one, StateError when there is none, SyscallError when it cannot be read. */
 export function planFollow(physicalRoot: string, id: string, to: ImageReference): FollowPlan {
   const path = statePaths(physicalRoot, id).origin;
-  const ini = parseIni(readFileSync(path, "utf8"), path);
+  const text = readSmallText(path, SIZE_LIMIT_BYTES);
+  if (text === null) throw new StateError("missing", `There is no origin file "${path}"`, { path });
+  const ini = parseIni(text, path);
   const reference = formatOriginReference(to);
   const keys = new Map(ini.get(GROUP) ?? []).set(KEY, reference);
   return {
@@ -59,12 +64,7 @@ export function planFollow(physicalRoot: string, id: string, to: ImageReference)
 }
 
 export function applyFollow({ path, origin }: FollowPlan): void {
-  const bytes = Buffer.from(origin);
-  applyTransaction({
-    prepare: [],
-    commit: { kind: "write", path, bytes, mode: 0o644 },
-    cleanup: [],
-  });
+  applySteps([writeText(path, origin)]);
 }
 
 function listNames(path: string): readonly string[] {

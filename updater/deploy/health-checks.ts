@@ -11,6 +11,7 @@ import { join } from "node:path";
 import { describeError, isErrno } from "../../shared/error.ts";
 import { readSmallText } from "../../shared/sys/small-file.ts";
 import { applyTransaction } from "../../shared/txn/apply.ts";
+import { writeText } from "../../shared/txn/plan.ts";
 import type { System } from "../boot/system.ts";
 
 /** From weak to strong. */
@@ -98,7 +99,7 @@ function readTimeout(root: string, onLine: (line: string) => void): number {
 
 function noteFailed(runDirectory: string, text: string): void {
   const path = join(runDirectory, "bootc/health-failed");
-  const write = { kind: "write", path, bytes: Buffer.from(text), mode: 0o644 } as const;
+  const write = writeText(path, text);
   applyTransaction({
     prepare: [{ kind: "mkdir", path: join(runDirectory, "bootc"), mode: 0o755 }],
     commit: text === "" ? { kind: "remove", path } : write,

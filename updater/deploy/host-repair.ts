@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import { describeError, StateError, UnsupportedError } from "../../shared/error.ts";
 import { isDamage } from "../../shared/store/finding.ts";
 import { applyTransaction } from "../../shared/txn/apply.ts";
-import type { Step } from "../../shared/txn/plan.ts";
+import { type Step, writeText } from "../../shared/txn/plan.ts";
 import { menuPath } from "../boot/boot-menu.ts";
 import { ADDONS_PARENT, UKI_PARENT } from "../boot/kernel-directory.ts";
 import { findBootKernel, type UnifiedKernelFiles } from "../image/boot-kernel.ts";
@@ -109,7 +109,7 @@ function applyHostStep(deployer: Deployer, booted: BootedImage, step: HostStep):
     case "write-entry": {
       const { fileName, text } = step.entry;
       const path = join(live, fileName);
-      commit({ kind: "write", path, bytes: Buffer.from(text), mode: 0o644 });
+      commit(writeText(path, text));
       break;
     }
     case "write-origin": {

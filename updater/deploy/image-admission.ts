@@ -97,7 +97,7 @@ export function observeRunningTrust(system: System, world: World): ImageTrust {
 }
 
 /** Null when the running deployment was not started from a unified kernel. */
-export function readBootedUki(world: World): UkiTrust | null {
+function readBootedUki(world: World): UkiTrust | null {
   const isBooted = ({ deploymentId }: World["live"][number]) => deploymentId === world.booted?.id;
   return readEntryUki(world.live.find(isBooted), world.layout);
 }

@@ -3,7 +3,8 @@
 // interrupted, nothing is staged until the next upgrade.
 
 import { dirname, join } from "node:path";
-import { applyTransaction } from "../../shared/txn/apply.ts";
+import { applySteps, applyTransaction } from "../../shared/txn/apply.ts";
+import { writeText } from "../../shared/txn/plan.ts";
 import { menuPath } from "../boot/boot-menu.ts";
 import type { Deployer } from "./deployer.ts";
 import { replaceEntries, startMenuTrial, writeEntriesSteps } from "./entry-exchange.ts";
@@ -20,16 +21,7 @@ export function applyKargs(
   if (change.kind === "nothing") return;
   if (change.kind === "staged") {
     const { fileName, text } = change.entry;
-    applyTransaction({
-      prepare: [],
-      commit: {
-        kind: "write",
-        path: join(menuPath(boot, "staged"), fileName),
-        bytes: Buffer.from(text),
-        mode: 0o644,
-      },
-      cleanup: [],
-    });
+    applySteps([writeText(join(menuPath(boot, "staged"), fileName), text)]);
     return;
   }
   if (change.isCounted) startMenuTrial(boot, change.entries);
@@ -41,7 +33,7 @@ export function applyKargs(
       ...writeEntriesSteps(boot, change.restage),
       { kind: "mkdir", path: dirname(path), mode: 0o755 },
     ],
-    commit: { kind: "write", path, bytes: Buffer.from(formatStagedFile(staged)), mode: 0o644 },
+    commit: writeText(path, formatStagedFile(staged)),
     cleanup: [],
   });
 }

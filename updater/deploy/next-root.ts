@@ -7,7 +7,7 @@ import { mkdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describeError, StateError } from "../../shared/error.ts";
 import { mkdiratIfMissing } from "../../shared/sys/directory.ts";
-import { applyTransaction } from "../../shared/txn/apply.ts";
+import { applySteps } from "../../shared/txn/apply.ts";
 import { findMount, type MountPoint, parseMountTable } from "../boot/mount-table.ts";
 import { type OwnProgram, runIn, runOwnProgram } from "../boot/own-program.ts";
 import { requireProgram } from "../boot/program.ts";
@@ -106,11 +106,7 @@ export function mountDeployment(
 
 function writeSettings(path: string, text: string): void {
   mkdirSync(dirname(path), { recursive: true });
-  applyTransaction({
-    prepare: [],
-    commit: { kind: "write", path, bytes: Buffer.from(text), mode: 0o600 },
-    cleanup: [],
-  });
+  applySteps([{ kind: "write", path, bytes: Buffer.from(text), mode: 0o600 }]);
 }
 
 /** How two roots differ in what is kept and what is not; null when they do not. */

@@ -7,9 +7,10 @@
 //
 // Both are notes: what boots is decided by the boot entries alone.
 
-import { existsSync, mkdirSync, readFileSync, rmSync, utimesSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, utimesSync } from "node:fs";
 import { join } from "node:path";
 import { isErrno } from "../../shared/error.ts";
+import { readSmallText } from "../../shared/sys/small-file.ts";
 import { writeFileAtomic } from "../../shared/txn/atomic.ts";
 import type { BootDirectory } from "../boot/boot-layout.ts";
 import { hostProgram } from "../boot/own-program.ts";
@@ -22,6 +23,7 @@ import { observeWorld, type World } from "./world.ts";
 
 /** Other programs write this file, too; only what begins so is ours. */
 const OURS = "bootc: Reboot required for ";
+const SIZE_LIMIT_BYTES = 64 * 1024;
 /** Where `ostree/bootc` leads to (decided when the disk was installed; bootc.md 4.1). */
 const STATUS_DIRECTORY = "composefs/bootc";
 const STATUS_LINK = "ostree/bootc";
@@ -100,10 +102,9 @@ function rebootRequiredPath(system: System): string {
 
 function readNote(path: string): string | null {
   try {
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    if (isErrno(error, "ENOENT")) return null;
-    throw error;
+    return readSmallText(path, SIZE_LIMIT_BYTES);
+  } catch {
+    return ""; // whatever it is, it is not ours
   }
 }
 

@@ -1,6 +1,6 @@
 // Carrying out a pin: one empty file.
 
-import { applyTransaction } from "../../shared/txn/apply.ts";
+import { applySteps } from "../../shared/txn/apply.ts";
 import type { System } from "../boot/system.ts";
 import type { PinPlan } from "./pin-plan.ts";
 import { statePaths } from "./state-directory.ts";
@@ -8,11 +8,9 @@ import { statePaths } from "./state-directory.ts";
 export function applyPin({ physicalRoot }: System, { id, pinned, changes }: PinPlan): void {
   if (!changes) return;
   const path = statePaths(physicalRoot, id).pin;
-  applyTransaction({
-    prepare: [],
-    commit: pinned
+  applySteps([
+    pinned
       ? { kind: "write", path, bytes: new Uint8Array(), mode: 0o644 }
       : { kind: "remove", path },
-    cleanup: [],
-  });
+  ]);
 }

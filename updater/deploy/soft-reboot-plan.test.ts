@@ -182,6 +182,29 @@ test("unified kernels: their own arguments count, and nothing may be added besid
   expect(plan("")).toMatchObject({ reasons: ["its kernel arguments cannot be read"] });
 });
 
+test("unified kernels: what addons add is known, so equal ones are no difference, and others are one", () => {
+  const text = (id: string) => `version 1\nefi /EFI/Linux/bootc/bootc_composefs-${id}.efi\n`;
+  const uki = (name: string, id: string, addonArguments: string) => ({
+    ...makeEntry(`bootc_os-${name}.conf`, text(id)),
+    cmdline: `${OPTIONS} composefs=${id}`,
+    addonArguments,
+  });
+  const plan = (addon: string, running: string) =>
+    planSoftReboot(
+      { ...WORLD, live: [uki("a-1", A, "one")], staged: [uki("b-1", B, addon)] },
+      { ...FACTS, cmdline: `${OPTIONS} composefs=${A} ${running}` },
+      B,
+    );
+  expect(plan("one", "one").kind).toBe("possible");
+  // The firmware adds something to every start.
+  expect(plan("one", "one smbios").kind).toBe("possible");
+  expect(plan("two", "one")).toMatchObject({
+    reasons: ["its kernel arguments are others (+two -one)"],
+  });
+  // Secure Boot did not take the addon.
+  expect(plan("one", "")).toMatchObject({ reasons: [expect.stringMatching(/\+one/)] });
+});
+
 test("every reason is told at once, and the image is not read for nothing", () => {
   const facts = {
     ...FACTS,

@@ -10,7 +10,7 @@ import { openDirectory, removeTree } from "../../shared/sys/directory.ts";
 import { fstatatIfExists } from "../../shared/sys/stat.ts";
 import { applySteps, applyTransaction } from "../../shared/txn/apply.ts";
 import { syncPath } from "../../shared/txn/durable.ts";
-import type { Step, Transaction } from "../../shared/txn/plan.ts";
+import { type Step, type Transaction, writeText } from "../../shared/txn/plan.ts";
 import type { BootDirectory } from "../boot/boot-layout.ts";
 import { readKernelDirectories } from "../boot/kernel-directory.ts";
 import type { System } from "../boot/system.ts";
@@ -226,26 +226,12 @@ function makeStageTransaction(
       ...writeEntriesSteps(boot, plan.entries),
       { kind: "mkdir", path: dirname(stagedFile), mode: 0o755 },
     ],
-    commit: {
-      kind: "write",
-      path: stagedFile,
-      bytes: Buffer.from(plan.stagedFile),
-      mode: 0o644,
-    },
+    commit: writeText(stagedFile, plan.stagedFile),
     cleanup: [],
   };
 }
 
 /** Turns a download-only deployment into one that shutdown applies, or back. */
 export function setStagedLock(system: System, id: string, locked: boolean): void {
-  applyTransaction({
-    prepare: [],
-    commit: {
-      kind: "write",
-      path: stagedFilePath(system),
-      bytes: Buffer.from(formatStagedFile({ id, locked })),
-      mode: 0o644,
-    },
-    cleanup: [],
-  });
+  applySteps([writeText(stagedFilePath(system), formatStagedFile({ id, locked }))]);
 }

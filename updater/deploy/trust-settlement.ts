@@ -4,8 +4,11 @@
 // Only ever after a start has proved itself. Whatever goes wrong here is told and nothing more: a good start stays
 // good. Done again, it does the rest.
 
+import { dirname, join } from "node:path";
 import { describeError } from "../../shared/error.ts";
 import { type Floor, type FloorPlaces, raiseFloor, readFloor } from "../../shared/trust/floor.ts";
+import { applySteps } from "../../shared/txn/apply.ts";
+import type { Step } from "../../shared/txn/plan.ts";
 import type { BootLayout } from "../boot/boot-layout.ts";
 import type { System } from "../boot/system.ts";
 import { type FloorTarget, findFloorTarget } from "../trust/floor-target.ts";
@@ -29,6 +32,24 @@ export interface TrustSettlement {
   readonly problems: readonly string[];
 }
 
+/**
+ * Steps that have the first complete start set the floor: an installation is never on trial, so nothing else
+ * would ask for it.
+ */
+export function wantFloorSteps(physicalRoot: string, { anchors }: ImageTrust): readonly Step[] {
+  if (!anchors.signed || anchors.counter === "none") return [];
+  const path = floorMarker(physicalRoot);
+  return [
+    { kind: "mkdir", path: dirname(path), mode: 0o755 },
+    { kind: "write", path, bytes: new Uint8Array(), mode: 0o644 },
+  ];
+}
+
+/** bootc-boot-bless.service looks for it as well. */
+function floorMarker(physicalRoot: string): string {
+  return join(physicalRoot, "state/bootc/floor-unset");
+}
+
 const NOTHING: TrustSettlement = { removed: [], raised: null, problems: [] };
 
 /** `world` as it is after the blessing. Never throws. */
@@ -41,6 +62,9 @@ export function settleTrust(deployer: Deployer, world: World): TrustSettlement {
     const { boot, system } = deployer;
     const after = removed.length === 0 ? world : observeWorld(system, boot, requireBooted(world));
     const raised = raise(deployer, after, running, problems);
+    if (problems.length === 0) {
+      applySteps([{ kind: "remove", path: floorMarker(system.physicalRoot) }]);
+    }
     return { removed, raised, problems };
   } catch (error) {
     return { ...NOTHING, problems: [describeError(error)] };
@@ -113,7 +137,8 @@ export function planFloor(
   world: World,
   running: ImageTrust,
 ): FloorTarget | null {
-  if (!running.anchors.signed || running.anchors.counter === "none") return null;
+  if (!running.anchors.signed || !hasFloorPlace(deployer.system, world.layout, running))
+    return null;
   // Where prepare-root checked nothing, a floor would promise what nobody keeps.
   const evidence = readStartEvidence(deployer.system, requireBooted(world).id);
   if (evidence?.mode !== "signed") return null;
@@ -129,7 +154,14 @@ export function planFloor(
       anchors: trust?.anchors ?? null,
     };
   });
-  return findFloorTarget(deployments, running.anchors);
+  return findFloorTarget(deployments, running);
+}
+
+function hasFloorPlace(system: System, layout: BootLayout, running: ImageTrust): boolean {
+  const { espPath, tpmPath } = floorPlaces(system, layout, running);
+  const { counter } = running.anchors;
+  if (counter === "none") return false;
+  return espPath !== null || (tpmPath !== null && counter !== "esp");
 }
 
 /** The key of one image only cannot vouch for what the next one reads on the ESP. */

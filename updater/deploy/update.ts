@@ -103,6 +103,8 @@ export type UpdateOutcome =
       readonly id: string;
       readonly manifestDigest: string;
       readonly facts: ImageFacts;
+      /** Kernel arguments of this machine that its sealed kernel does not take over; "" for none. */
+      readonly droppedArguments: string;
     };
 
 export async function updateImage(
@@ -244,7 +246,8 @@ async function fetchAndStage(
   dropDownloads(deployer.repo);
   cleanUpStaged(deployer, requireBooted(world));
   observer.onStep(null);
-  return { kind: "staged", id, manifestDigest, facts };
+  const { droppedArguments } = preparation.plan;
+  return { kind: "staged", id, manifestDigest, facts, droppedArguments };
 }
 
 /** StateError("conflict") when a switch leads to an image that failed to start. */

@@ -78,6 +78,61 @@ describe("the kernel", () => {
   });
 });
 
+describe("what comes with a unified kernel", () => {
+  const found = (files: Record<string, string>) => {
+    const kernel = findBootKernel(makeTree({ "boot/EFI/Linux/os.efi": "U", ...files }));
+    if (kernel.kind !== "uki") throw new Error("plain");
+    const names = (list: typeof kernel.addons) => list.map(({ name, file }) => [name, text(file)]);
+    return {
+      path: kernel.path,
+      addons: names(kernel.addons),
+      global: names(kernel.globalAddons),
+      dump: kernel.dump && [kernel.dump.name, text(kernel.dump.file)],
+    };
+  };
+  const nothing = { path: "/boot/EFI/Linux/os.efi", addons: [], global: [], dump: null };
+  const own = "boot/EFI/Linux/os.efi.extra.d";
+  test.each<[string, Record<string, string>, Partial<typeof nothing> | object]>([
+    ["nothing", {}, {}],
+    [
+      "its addons by name, and nothing else from there",
+      { [`${own}/b.addon.efi`]: "B", [`${own}/a.addon.efi`]: "A", [`${own}/x.cred`]: "" },
+      {
+        addons: [
+          ["a.addon.efi", "A"],
+          ["b.addon.efi", "B"],
+        ],
+      },
+    ],
+    ["another kernel's", { "boot/EFI/Linux/other.efi.extra.d/a.addon.efi": "A" }, {}],
+    [
+      "addons for every kernel, if they are ours",
+      { "boot/loader/addons/bootc-x.addon.efi": "X", "boot/loader/addons/y.addon.efi": "Y" },
+      { global: [["bootc-x.addon.efi", "X"]] },
+    ],
+    ...["boot/EFI/Linux/os.efi.dump", "boot/os.efi.dump", "boot/os.dump"].map(
+      (name): [string, Record<string, string>, object] => [
+        name,
+        { [name]: "D", "boot/z.dump": "" },
+        { dump: [`/${name}`, "D"] },
+      ],
+    ),
+  ])("%s", (_, files, expected) => {
+    expect(found(files)).toEqual({ ...nothing, ...expected });
+  });
+
+  test.each([
+    [
+      { [`${own}/a b.addon.efi`]: "" },
+      /a b.addon.efi" of the image cannot be written .*use letters/,
+    ],
+    [{ [`${own}/${"x".repeat(200)}.addon.efi`]: "" }, /use letters, digits/],
+    [{ [`${own}/a.addon.efi`]: "", [`${own}/A.addon.efi`]: "" }, /differs in case only/],
+  ])("refused: %j", (files, message) => {
+    expect(() => found(files)).toThrow(message);
+  });
+});
+
 test.each<[string, string | null]>([
   ["a/f", "1"],
   ["/a//./f", "1"],

@@ -32,6 +32,15 @@ test.each<[string, Readonly<Record<string, number>>[], readonly string[], Kernel
     { kind: "known", sizeBytes: 12, isStored: false },
   ],
   [
+    "a unified one goes before, and is never shared",
+    [
+      { [VMLINUZ]: 5, [INITRAMFS]: 7, "boot/EFI/Linux/b.efi": 50 },
+      { "./boot/EFI/Linux/a.efi": 40, "boot/EFI/Linux/a.addon.efi": 1 },
+    ],
+    ["boot/EFI/Linux/b.efi", "./boot/EFI/Linux/a.efi"],
+    { kind: "known", sizeBytes: 40, isStored: false },
+  ],
+  [
     "in two layers",
     [{ [`./${VMLINUZ}`]: 5 }, { [`/${INITRAMFS}`]: 7 }],
     [],

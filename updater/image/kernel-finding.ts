@@ -20,14 +20,22 @@ interface Part {
 
 /** usr/lib/modules/VERSION/(vmlinuz|initramfs.img), as findBootKernel looks for them. */
 const KERNEL_PATH = /^(?:\.?\/)*usr\/lib\/modules\/([^/]+)\/(vmlinuz|initramfs\.img)$/;
+/** Before those it looks for unified ones: the first by name counts. */
+const UNIFIED_PATH = /^(?:\.?\/)*boot\/EFI\/Linux\/([^/]+\.efi)$/;
 
 /** Is told of the layers in their order, lowest first; a later layer's kernel hides an earlier one's. */
 export class KernelSearch {
   readonly #parts = new Map<string, Part>();
+  readonly #unified = new Map<string, Part>();
   readonly #storedLayers: string[] = [];
 
   addTable(files: readonly ChunkedFile[], found: ReadonlyMap<string, StoredContent>): void {
     for (const { name, sizeBytes, digest } of files) {
+      const unified = UNIFIED_PATH.exec(name)?.[1];
+      if (unified !== undefined && !unified.endsWith(".addon.efi")) {
+        // One deployment's own: an equal one of another is copied again.
+        this.#unified.set(unified, { sizeBytes, isStored: false });
+      }
       const match = KERNEL_PATH.exec(name);
       if (match === null) continue;
       this.#parts.set(`${match[1]}/${match[2]}`, { sizeBytes, isStored: found.has(digest) });
@@ -40,6 +48,8 @@ export class KernelSearch {
 
   /** Reads the stored layers when no table tells. */
   async finish(repo: Repository | null): Promise<KernelFinding> {
+    const [unified] = [...this.#unified].sort(([a], [b]) => (a < b ? -1 : 1));
+    if (unified !== undefined) return { kind: "known", ...unified[1] };
     for (const [name, vmlinuz] of [...this.#parts].reverse()) {
       const initramfs = this.#parts.get(name.replace(/vmlinuz$/, "initramfs.img"));
       if (!name.endsWith("/vmlinuz") || initramfs === undefined) continue;

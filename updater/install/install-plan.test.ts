@@ -48,6 +48,34 @@ test("order of arguments; an equal kernel on the partition is used", () => {
   expect(plan.entry.text).toContain("\nx-options-source-bootc-machine console=ttyS0\n");
 });
 
+test("a sealed kernel: an entry without arguments; a chosen addon", () => {
+  const unified = {
+    sealedCmdline: "quiet composefs=1",
+    addons: ["a.addon.efi", "b.addon.efi"],
+    globalAddons: [],
+  };
+  const facts = {
+    image: makeImage("a", { unified }),
+    ukiAddons: ["b"],
+    kargs: parseCmdline("root=UUID=1 rw"),
+    kargDeletes: [],
+    kernels: [],
+    layout: SYSTEMD_LAYOUT,
+    verityOptional: false,
+  };
+  const plan = planInstall(facts);
+  expect(plan).toMatchObject({
+    cmdline: "quiet composefs=1",
+    addons: "[]\n",
+    kernel: { kind: "uki", addons: [{ name: "b.addon.efi", from: "image" }] },
+  });
+  expect(plan.entry.text).not.toContain("options");
+  expect(plan.origin).toContain("boot_type=uki");
+  expect(() => planInstall({ ...facts, image: makeImage("a") })).toThrow(
+    "--uki-addon: the image has no unified kernel",
+  );
+});
+
 test.each([
   ["rw", "root=1 ro", 'composefs=? console=tty0 console=ttyS0 a="b c"'],
   ["console", "root=1 rw ro", 'composefs=? a="b c"'],

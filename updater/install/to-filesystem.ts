@@ -9,7 +9,8 @@ import type { Cmdline } from "../../shared/format/kargs/cmdline.ts";
 import { ensureRepository, type Repository } from "../../shared/store/repository.ts";
 import { mkdiratIfMissing, removeTree } from "../../shared/sys/directory.ts";
 import { symlinkat } from "../../shared/sys/link.ts";
-import { applyTransaction } from "../../shared/txn/apply.ts";
+import { applySteps, applyTransaction } from "../../shared/txn/apply.ts";
+import { writeText } from "../../shared/txn/plan.ts";
 import { type BootDirectory, kernelRoot } from "../boot/boot-layout.ts";
 import { LIVE_ENTRIES, readEntryDirectory } from "../boot/entry-directory.ts";
 import { openTargetBootDirectory } from "../boot/esp.ts";
@@ -34,6 +35,7 @@ import { requireEtc } from "../deploy/image-tree.ts";
 import { computeBootDigest, kernelSteps, listKernelWrites } from "../deploy/kernel-source.ts";
 import { formatPolicyRecord, makePolicyRecord } from "../deploy/policy-record.ts";
 import { requireExactBootSpace, requireKernelSpace, requirePullSpace } from "../deploy/space.ts";
+import { wantFloorSteps } from "../deploy/trust-settlement.ts";
 import { readUnifiedImage } from "../deploy/unified-facts.ts";
 import { pullBootImage, type UpdateObserver } from "../deploy/update.ts";
 import { INSTALL_STEPS } from "../deploy/update-step.ts";
@@ -246,6 +248,7 @@ function applyInstall(installation: Installation): void {
     addons: plan.addons,
     etcRules: null,
   });
+  applySteps(wantFloorSteps(target, trust.image));
   syncFileSystem(target);
   const entries = join(boot.path, LIVE_ENTRIES);
   applyTransaction({
@@ -254,12 +257,7 @@ function applyInstall(installation: Installation): void {
       { kind: "mkdir", path: join(boot.path, "loader"), mode: 0o755 },
       { kind: "mkdir", path: entries, mode: 0o755 },
     ],
-    commit: {
-      kind: "write",
-      path: join(entries, plan.entry.fileName),
-      bytes: Buffer.from(plan.entry.text),
-      mode: 0o644,
-    },
+    commit: writeText(join(entries, plan.entry.fileName), plan.entry.text),
     cleanup: [],
   });
   syncFileSystem(boot.path);

@@ -102,16 +102,18 @@ function deploy(
   return path;
 }
 
-function markBooted(path: string): void {
+function markBooted(path: string, more: Dictionary = []): void {
   const { dev, ino } = statSync(path);
   const record: Dictionary = [
     ["backing-root-device-inode", { type: "(tt)", value: [BigInt(dev), BigInt(ino)] }],
     ["composefs", { type: "b", value: true }],
+    ...more,
   ];
   writeFileSync(join(root, "run/ostree-booted"), encodeDictionary(record));
 }
 
-const readHost = () => makeOstreeHost(readOstreeHost(system()));
+const readHost = () =>
+  makeOstreeHost(readOstreeHost(system()), { secureBoot: "disabled", tpm: false });
 
 test("an image, the one before it, and one of another stateroot", () => {
   const [current, old] = [addCommit(IMAGE, "new"), addCommit([], "old")];
@@ -146,6 +148,10 @@ test("an image, the one before it, and one of another stateroot", () => {
     store: "ostreeContainer",
     ostree: { stateroot: "os", checksum: current, deploySerial: 0 },
     composefs: null,
+    trust: {
+      ...{ mode: "unlocked", sealed: false, key: null, version: null, expires: null },
+      ...{ verity: "optional", refusal: null },
+    },
   });
   expect(status.rollback).toMatchObject({
     image: null,
@@ -161,6 +167,32 @@ test("an image, the one before it, and one of another stateroot", () => {
   expect(text).toContain("● Booted image: quay.io/example/os:latest\n");
   expect(text).toContain("  Rollback ostree\n");
   expect(text).toContain(`Commit: ${old}`);
+});
+
+test("a commit that was checked by its signature", () => {
+  const signed: Dictionary = [
+    ["composefs.signed", string("/etc/ostree/initramfs-root-binding.key")],
+    ["composefs.verity", { type: "b", value: true }],
+  ];
+  markBooted(deploy(addCommit(IMAGE, "one"), { version: 1 }), signed);
+  const { status } = readHost();
+  expect(status.booted?.trust).toMatchObject({
+    mode: "ostree-signed",
+    key: { name: "/etc/ostree/initramfs-root-binding.key", fingerprint: null },
+    verity: "enforced",
+  });
+  expect(status.trust).toEqual({
+    ...{ secureBoot: "disabled", tpm: false, next: null },
+    floor: { version: null, source: "none" },
+  });
+  expect(formatHostHuman(readHost(), { verbose: false })).toContain(
+    "Trust: ostree-signed by /etc/ostree/initramfs-root-binding.key, fs-verity enforced, Secure Boot off\n",
+  );
+});
+
+test("a commit that was not checked: what the next mode needs", () => {
+  markBooted(deploy(addCommit(IMAGE, "one"), { version: 1 }));
+  expect(readHost().status.trust?.next).toMatchObject({ mode: "ostree-signed" });
 });
 
 test("a rollback that boots next", () => {

@@ -10,6 +10,7 @@ import {
   decodeDictionary,
   lookup,
   lookupBoolean,
+  lookupString,
 } from "../../shared/format/gvariant/dictionary.ts";
 import { formatCmdline, parseCmdline } from "../../shared/format/kargs/cmdline.ts";
 import { type OstreeOrigin, parseOstreeOrigin } from "../../shared/format/ostree/origin.ts";
@@ -48,7 +49,19 @@ export interface OstreeHostState {
   /** `ostree admin unlock` */
   readonly usrOverlay: { readonly readOnly: boolean; readonly isPersistent: boolean } | null;
   readonly readOnly: boolean;
+  /** How the running deployment was started. */
+  readonly start: OstreeStart;
   readonly problems: readonly string[];
+}
+
+/** What ostree-prepare-root noted; all false after a start without an initramfs of ours or ostree's. */
+export interface OstreeStart {
+  /** The root is an image, `composefs.enabled`. */
+  readonly isImage: boolean;
+  /** fs-verity was demanded of every file. */
+  readonly requiresVerity: boolean;
+  /** Path of the file with the keys that the commit was checked with; null: it was not. */
+  readonly keyFile: string | null;
 }
 
 /** Groups of an origin that only rpm-ostree understands. */
@@ -91,7 +104,16 @@ export function readOstreeHost(system: System): OstreeHostState {
     rollbackQueued: slots.rollbackQueued,
     usrOverlay: booted === null ? null : readOverlay(system, booted),
     readOnly: physicalRoot !== null && isReadOnlyDevice(system, physicalRoot),
+    start: readStart(record),
     problems,
+  };
+}
+
+function readStart(record: BootedRecord): OstreeStart {
+  return {
+    isImage: lookupBoolean(record, "composefs") ?? false,
+    requiresVerity: lookupBoolean(record, "composefs.verity") ?? false,
+    keyFile: lookupString(record, "composefs.signed"),
   };
 }
 

@@ -2,12 +2,16 @@
 
 import { displayReference } from "../image/reference.ts";
 import type { CommitImage } from "../ostree/commit-image.ts";
-import type { OstreeHostDeployment, OstreeHostState } from "../ostree/host-state.ts";
-import type { BootEntry, Host, ImageStatus } from "./host.ts";
-import { copyReference, makeEmptyHost } from "./make-host.ts";
+import type { OstreeHostDeployment, OstreeHostState, OstreeStart } from "../ostree/host-state.ts";
+import { findNextMode } from "../trust/next-mode.ts";
+import type { BootEntry, DeploymentTrust, Host, ImageStatus, MachineTrust } from "./host.ts";
+import { copyMachineTrust, copyReference, makeEmptyHost } from "./make-host.ts";
 import { normalizeTimestamp } from "./timestamp.ts";
 
-export function makeOstreeHost(state: OstreeHostState): Host {
+type Firmware = Pick<MachineTrust, "secureBoot" | "tpm">;
+
+/** `firmware`: what the machine has to check its start with. */
+export function makeOstreeHost(state: OstreeHostState, firmware: Firmware): Host {
   const problems = [...state.problems];
   const entry = (deployment: OstreeHostDeployment | null): BootEntry | null =>
     deployment === null ? null : makeEntry(deployment, problems);
@@ -15,6 +19,8 @@ export function makeOstreeHost(state: OstreeHostState): Host {
   const others = state.others.map((deployment) => makeEntry(deployment, problems));
   const wanted = staged?.reference ?? booted?.reference ?? null;
   const empty = makeEmptyHost();
+  const trust = makeTrust(state.start);
+  const own = entry(booted);
   return {
     ...empty,
     spec: {
@@ -23,7 +29,7 @@ export function makeOstreeHost(state: OstreeHostState): Host {
     },
     status: {
       staged: entry(staged),
-      booted: entry(booted),
+      booted: own === null ? null : { ...own, trust },
       rollback: entry(rollback),
       ...(others.length === 0 ? {} : { otherDeployments: others }),
       rollbackQueued: state.rollbackQueued,
@@ -36,9 +42,34 @@ export function makeOstreeHost(state: OstreeHostState): Host {
               persistence: usrOverlay.isPersistent ? "persistent" : "transient",
             },
       readOnly: state.readOnly,
+      ...(own === null ? {} : { trust: makeMachineTrust(trust, firmware) }),
       ...(problems.length === 0 ? {} : { problems }),
     },
   };
+}
+
+/** Only of the running deployment: what other initramfs would do is not looked into. */
+function makeTrust({ isImage, keyFile, requiresVerity }: OstreeStart): DeploymentTrust {
+  return {
+    mode: keyFile === null ? "unlocked" : "ostree-signed",
+    sealed: false,
+    key: keyFile === null ? null : { name: keyFile, fingerprint: null },
+    version: null,
+    expires: null,
+    verity: requiresVerity ? "enforced" : isImage ? "optional" : "none",
+    refusal: null,
+  };
+}
+
+function makeMachineTrust(
+  { mode, sealed, verity }: DeploymentTrust,
+  firmware: Firmware,
+): MachineTrust {
+  const next = findNextMode({
+    ...{ mode, sealed, verity, secureBoot: firmware.secureBoot },
+    ...{ unified: false, hasKeys: false, isOstree: true },
+  });
+  return copyMachineTrust({ ...firmware, floor: { version: null, source: "none" }, next });
 }
 
 function makeEntry(deployment: OstreeHostDeployment, problems: string[]): BootEntry {

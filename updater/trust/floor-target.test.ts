@@ -4,7 +4,7 @@ import { sign, trustKey } from "../../test/support/trust-place.ts";
 import { findFloorTarget, type MenuDeployment } from "./floor-target.ts";
 
 const idOf = (n: number) => `${n}`.repeat(128);
-const vendor = makeImageTrust({ keys: ["vendor"] }).anchors;
+const vendor = makeImageTrust({ keys: ["vendor"] });
 const next = makeImageTrust({ keys: ["next"] }).anchors;
 
 function deployment(n: number, version: number, keys: readonly string[]): MenuDeployment {
@@ -15,7 +15,7 @@ function deployment(n: number, version: number, keys: readonly string[]): MenuDe
       { version },
     ),
   );
-  return { id: idOf(n), document, anchors: vendor };
+  return { id: idOf(n), document, anchors: vendor.anchors };
 }
 
 const booted = deployment(1, 7, ["vendor"]);
@@ -25,7 +25,7 @@ const expired = {
     sign(booted.id, [trustKey("vendor")], { version: 3, expires: "2020-01-01T00:00:00Z" }),
   ),
 };
-const revoking = makeImageTrust({ keys: ["vendor"], revoked: [`digest ${idOf(2)}`] }).anchors;
+const revoking = makeImageTrust({ keys: ["vendor"], revoked: [`digest ${idOf(2)}`] });
 
 test.each<[string, readonly MenuDeployment[], number | RegExp]>([
   ["the only one", [booted], 7],
@@ -60,4 +60,15 @@ test("what is revoked does not hold it back", () => {
 test("the document is that of the lowest one", () => {
   const low = deployment(2, 5, ["vendor"]);
   expect(findFloorTarget([booted, low], vendor)).toMatchObject({ document: low.document });
+});
+
+test("where each image has a key of its own, all of them count", () => {
+  const own = makeImageTrust({ uki: { cmdline: null, keys: trustKey("build2").pub } });
+  const before = makeImageTrust({ uki: { cmdline: null, keys: trustKey("build1").pub } }).anchors;
+  const deployments = [
+    { ...deployment(2, 7, ["build2"]), anchors: own.anchors },
+    { ...deployment(1, 5, ["build1"]), anchors: before },
+    { ...deployment(3, 2, ["thief"]), anchors: before },
+  ];
+  expect(findFloorTarget(deployments, own)).toMatchObject({ kind: "raise", version: 5 });
 });

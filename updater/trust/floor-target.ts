@@ -7,6 +7,7 @@ import { PolicyError } from "../../shared/error.ts";
 import type { TrustAnchors } from "../../shared/format/trust/anchors.ts";
 import { judgeImage } from "../../shared/format/trust/judgement.ts";
 import type { ImageStatement } from "../../shared/format/trust/statement.ts";
+import type { ImageTrust } from "./image-trust.ts";
 
 export interface MenuDeployment {
   readonly id: string;
@@ -21,18 +22,24 @@ export type FloorTarget =
   /** One sentence. */
   | { readonly kind: "wait"; readonly reason: string };
 
-/** `running`: what the running image trusts. */
+/**
+ * `running`: what the running image trusts. Where each image has a key of its own, the keys of the others count for
+ * their versions.
+ */
 export function findFloorTarget(
   deployments: readonly MenuDeployment[],
-  running: TrustAnchors,
+  running: Pick<ImageTrust, "anchors" | "hasLastingKeys">,
 ): FloorTarget {
   const counted: { readonly version: number; readonly document: Uint8Array }[] = [];
   for (const deployment of deployments) {
     const { anchors, document, id } = deployment;
-    if (document === null || running.revokedDigests.has(id)) continue;
-    const version = acceptedVersion(deployment, running);
+    if (document === null || running.anchors.revokedDigests.has(id)) continue;
+    const version = acceptedVersion(deployment, running.anchors);
+    const ownVersion = anchors === null ? null : acceptedVersion(deployment, anchors);
     if (version !== null) counted.push({ version, document });
-    else if (anchors !== null && acceptedVersion(deployment, anchors) !== null) {
+    else if (ownVersion !== null && !running.hasLastingKeys) {
+      counted.push({ version: ownVersion, document });
+    } else if (ownVersion !== null) {
       return {
         kind: "wait",
         reason: `Deployment ${id.slice(0, 12)} is signed by a key that the running image does not know, and could not start any more`,

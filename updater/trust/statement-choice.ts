@@ -85,7 +85,7 @@ function rank({ ownRefusal, runningRefusal }: JudgedCandidate): number {
 }
 
 /** Milliseconds since 1970; what does not expire lasts longest. */
-export function lifetime({ expires }: ImageStatement): number {
+function lifetime({ expires }: ImageStatement): number {
   return expires === null ? Number.MAX_SAFE_INTEGER : Date.parse(expires);
 }
 

@@ -68,7 +68,7 @@ describe("cpio", () => {
           ["x", "one"],
           ["z", ""],
         ]);
-        expect(passed).toEqual(["x", "y/skipped", "z"]);
+        expect(passed).toEqual(["x", "y", "y/skipped", "z"]);
       }),
     );
   });

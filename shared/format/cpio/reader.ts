@@ -5,7 +5,7 @@
 // with a new reader.
 
 import { FormatError } from "../../error.ts";
-import { S_IFMT, S_IFREG } from "../tree/node.ts";
+import { S_IFLNK, S_IFMT, S_IFREG } from "../tree/node.ts";
 
 export interface CpioEntry {
   /** Without "/" or "./" at the beginning. */
@@ -19,9 +19,11 @@ const MAGIC = /^07070[12]$/;
 const TRAILER = "TRAILER!!!";
 const MAX_NAME_BYTES = 4096;
 const ALIGNMENT = 4;
+/** A symlink's content is its target. */
+const CONTENT_TYPES: readonly number[] = [S_IFREG, S_IFLNK];
 
 export interface CpioVisitor {
-  /** Called for each entry. True: the content is wanted, at once and whole, if it is a file. */
+  /** Called for each entry. True: the content of a file, or the target of a symlink, is wanted, at once and whole. */
   readonly wants: (entry: CpioEntry) => boolean;
   readonly content: (entry: CpioEntry, bytes: Uint8Array) => void;
 }
@@ -93,7 +95,7 @@ export class CpioReader {
 
   #passEntry(entry: CpioEntry, dataAt: number): boolean {
     const end = dataAt + align(entry.sizeBytes);
-    if (this.#visitor.wants(entry) && (entry.mode & S_IFMT) === S_IFREG) {
+    if (this.#visitor.wants(entry) && CONTENT_TYPES.includes(entry.mode & S_IFMT)) {
       if (this.#buffer.length < end) return false;
       this.#visitor.content(entry, this.#buffer.subarray(dataAt, dataAt + entry.sizeBytes));
     }

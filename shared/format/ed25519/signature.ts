@@ -5,7 +5,7 @@
 
 import { UnsupportedError } from "../../error.ts";
 
-export const KEY_BYTES = 32;
+const KEY_BYTES = 32;
 export const SIGNATURE_BYTES = 64;
 /** DER of a SubjectPublicKeyInfo for Ed25519 (RFC 8410), up to the key's 32 bytes. */
 const SPKI_PREFIX = Buffer.from("302a300506032b6570032100", "hex");

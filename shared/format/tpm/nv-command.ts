@@ -25,72 +25,88 @@ const POLICY_BYTES = 32;
 const COUNTER_ATTRIBUTES = 0x02060016;
 const WRITTEN = 0x20000000;
 
-/** Handle areas and parameters, all with the same head and session. */
-const head = (code: number) => ({
-  tag: constant(u16be, TAG.SESSIONS),
-  size: u32be,
-  code: constant(u32be, code),
-});
-const session = {
-  authorizationBytes: constant(u32be, 9),
-  sessionHandle: constant(u32be, PASSWORD_SESSION),
-  nonceBytes: constant(u16be, 0),
-  sessionAttributes: constant(u8, 0),
-  passwordBytes: constant(u16be, 0),
-};
+/** Declared when a TPM is spoken to: every start of a machine without keys would pay for it. */
+function declareLayouts() {
+  /** Handle areas and parameters, all with the same head and session. */
+  const head = (code: number) => ({
+    tag: constant(u16be, TAG.SESSIONS),
+    size: u32be,
+    code: constant(u32be, code),
+  });
+  const session = {
+    authorizationBytes: constant(u32be, 9),
+    sessionHandle: constant(u32be, PASSWORD_SESSION),
+    nonceBytes: constant(u16be, 0),
+    sessionAttributes: constant(u8, 0),
+    passwordBytes: constant(u16be, 0),
+  };
 
-const ReadPublic = struct("TPM2_NV_ReadPublic", 14, {
-  tag: constant(u16be, TAG.NO_SESSIONS),
-  size: constant(u32be, 14),
-  code: constant(u32be, COMMAND.NV_READ_PUBLIC),
-  index: u32be,
-});
-const Increment = struct("TPM2_NV_Increment", 31, {
-  ...head(COMMAND.NV_INCREMENT),
-  authHandle: u32be,
-  index: u32be,
-  ...session,
-});
-const Read = struct("TPM2_NV_Read", 35, {
-  ...head(COMMAND.NV_READ),
-  authHandle: u32be,
-  index: u32be,
-  ...session,
-  bytesToRead: constant(u16be, COUNTER_BYTES),
-  offset: constant(u16be, 0),
-});
-const Undefine = struct("TPM2_NV_UndefineSpace", 31, {
-  ...head(COMMAND.NV_UNDEFINE_SPACE),
-  authHandle: constant(u32be, OWNER),
-  index: u32be,
-  ...session,
-});
-/** TPMS_NV_PUBLIC of a counter of ours. */
-const counterPublic = {
-  index: u32be,
-  nameAlgorithm: u16be,
-  attributes: u32be,
-  policyBytes: constant(u16be, POLICY_BYTES),
-  policy: bytes(POLICY_BYTES),
-  dataBytes: u16be,
-};
-const Define = struct("TPM2_NV_DefineSpace", 77, {
-  ...head(COMMAND.NV_DEFINE_SPACE),
-  authHandle: constant(u32be, OWNER),
-  ...session,
-  newPasswordBytes: constant(u16be, 0),
-  publicBytes: constant(u16be, 46),
-  ...counterPublic,
-});
+  const ReadPublic = struct("TPM2_NV_ReadPublic", 14, {
+    tag: constant(u16be, TAG.NO_SESSIONS),
+    size: constant(u32be, 14),
+    code: constant(u32be, COMMAND.NV_READ_PUBLIC),
+    index: u32be,
+  });
+  const Increment = struct("TPM2_NV_Increment", 31, {
+    ...head(COMMAND.NV_INCREMENT),
+    authHandle: u32be,
+    index: u32be,
+    ...session,
+  });
+  const Read = struct("TPM2_NV_Read", 35, {
+    ...head(COMMAND.NV_READ),
+    authHandle: u32be,
+    index: u32be,
+    ...session,
+    bytesToRead: constant(u16be, COUNTER_BYTES),
+    offset: constant(u16be, 0),
+  });
+  const Undefine = struct("TPM2_NV_UndefineSpace", 31, {
+    ...head(COMMAND.NV_UNDEFINE_SPACE),
+    authHandle: constant(u32be, OWNER),
+    index: u32be,
+    ...session,
+  });
+  /** TPMS_NV_PUBLIC of a counter of ours. */
+  const counterPublic = {
+    index: u32be,
+    nameAlgorithm: u16be,
+    attributes: u32be,
+    policyBytes: constant(u16be, POLICY_BYTES),
+    policy: bytes(POLICY_BYTES),
+    dataBytes: u16be,
+  };
+  const Define = struct("TPM2_NV_DefineSpace", 77, {
+    ...head(COMMAND.NV_DEFINE_SPACE),
+    authHandle: constant(u32be, OWNER),
+    ...session,
+    newPasswordBytes: constant(u16be, 0),
+    publicBytes: constant(u16be, 46),
+    ...counterPublic,
+  });
 
-const ResponseHead = struct("TPM response", 10, { tag: u16be, size: u32be, code: u32be });
-const CounterPublic = struct("TPMS_NV_PUBLIC", 46, counterPublic);
-/** Of a command with a session: parameter size, then TPM2B_MAX_NV_BUFFER. */
-const CounterValue = struct("TPM2_NV_Read response", 14, {
-  parameterBytes: u32be,
-  dataBytes: constant(u16be, COUNTER_BYTES),
-  value: u64be,
-});
+  const ResponseHead = struct("TPM response", 10, { tag: u16be, size: u32be, code: u32be });
+  const CounterPublic = struct("TPMS_NV_PUBLIC", 46, counterPublic);
+  /** Of a command with a session: parameter size, then TPM2B_MAX_NV_BUFFER. */
+  const CounterValue = struct("TPM2_NV_Read response", 14, {
+    parameterBytes: u32be,
+    dataBytes: constant(u16be, COUNTER_BYTES),
+    value: u64be,
+  });
+  return {
+    ReadPublic,
+    Increment,
+    Read,
+    Undefine,
+    Define,
+    ResponseHead,
+    CounterPublic,
+    CounterValue,
+  };
+}
+
+let declared: ReturnType<typeof declareLayouts> | undefined;
+const layouts = () => (declared ??= declareLayouts());
 
 export interface TpmResponse {
   /** TPM_RC; 0 is success. */
@@ -99,25 +115,29 @@ export interface TpmResponse {
 }
 
 export function encodeReadPublic(index: number): Uint8Array {
-  return ReadPublic.encode({ index });
+  return layouts().ReadPublic.encode({ index });
 }
 
 export function encodeIncrement(index: number): Uint8Array {
-  return Increment.encode({ size: Increment.sizeBytes, authHandle: index, index });
+  return layouts().Increment.encode({
+    size: layouts().Increment.sizeBytes,
+    authHandle: index,
+    index,
+  });
 }
 
 export function encodeRead(index: number): Uint8Array {
-  return Read.encode({ size: Read.sizeBytes, authHandle: index, index });
+  return layouts().Read.encode({ size: layouts().Read.sizeBytes, authHandle: index, index });
 }
 
 export function encodeUndefine(index: number): Uint8Array {
-  return Undefine.encode({ size: Undefine.sizeBytes, index });
+  return layouts().Undefine.encode({ size: layouts().Undefine.sizeBytes, index });
 }
 
 /** `policy`: 32 bytes that the index keeps and never changes. */
 export function encodeDefineCounter(index: number, policy: Uint8Array): Uint8Array {
-  return Define.encode({
-    size: Define.sizeBytes,
+  return layouts().Define.encode({
+    size: layouts().Define.sizeBytes,
     index,
     nameAlgorithm: SHA256,
     attributes: COUNTER_ATTRIBUTES,
@@ -128,24 +148,24 @@ export function encodeDefineCounter(index: number, policy: Uint8Array): Uint8Arr
 
 /** FormatError when `bytes` is no response. */
 export function decodeResponse(response: Uint8Array): TpmResponse {
-  const { code, size } = ResponseHead.decode(response);
+  const { code, size } = layouts().ResponseHead.decode(response);
   if (size !== response.length) {
     throw new FormatError("bad-value", `TPM response says ${size} bytes, has ${response.length}`, {
       format: "tpm",
     });
   }
-  return { code, body: response.subarray(ResponseHead.sizeBytes) };
+  return { code, body: response.subarray(layouts().ResponseHead.sizeBytes) };
 }
 
 /** Of the answer to `encodeReadPublic`; null when the index is not a counter as `encodeDefineCounter` makes it. */
 export function decodeCounterPublic(
   body: Uint8Array,
 ): { readonly policy: Uint8Array; readonly written: boolean } | null {
-  const sized = CounterPublic.sizeBytes;
+  const sized = layouts().CounterPublic.sizeBytes;
   if (body.length < 2 + sized || body[0] !== 0 || body[1] !== sized) return null;
-  let found: ReturnType<typeof CounterPublic.decode>;
+  let found: ReturnType<ReturnType<typeof layouts>["CounterPublic"]["decode"]>;
   try {
-    found = CounterPublic.decode(body, 2);
+    found = layouts().CounterPublic.decode(body, 2);
   } catch (error) {
     if (error instanceof FormatError) return null;
     throw error;
@@ -161,5 +181,5 @@ export function decodeCounterPublic(
 
 /** Of the answer to `encodeRead`. */
 export function decodeCounterValue(body: Uint8Array): bigint {
-  return CounterValue.decode(body).value;
+  return layouts().CounterValue.decode(body).value;
 }

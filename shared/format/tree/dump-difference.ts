@@ -53,7 +53,9 @@ function pathOf(line: string): string {
 
 /** Depth first, names in byte order, as dumps are. */
 function comparePaths(a: string, b: string): number {
-  const [left, right] = [a, b].map((path) => (path === "/" ? [] : path.split("/").map(unescapeName)));
+  const [left, right] = [a, b].map((path) =>
+    path === "/" ? [] : path.split("/").map(unescapeName),
+  );
   for (let i = 0; i < Math.max(left!.length, right!.length); i += 1) {
     const [x, y] = [left![i], right![i]];
     if (x === y) continue;

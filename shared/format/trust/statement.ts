@@ -1,4 +1,4 @@
-// Image statements: text that says which boot image may start, made to be signed (docs/formats.md; decision 0021).
+// Image statements: text that says which boot image may start, made to be signed (docs/signing.md; decision 0021).
 //
 // - One value has one spelling: fields in this order, LF, no other white space. Whatever does not come out
 //   again byte for byte when it is formatted is refused, so nobody can sign one thing and show another.
@@ -64,31 +64,8 @@ export function formatStatement(statement: ImageStatement): string {
   return `${lines.join("\n")}\n`;
 }
 
-/** The statement without signatures, as it is given out to be signed elsewhere. FormatError. */
-export function parseStatement(bytes: Uint8Array, source: string): ImageStatement {
-  const { statement, signatures } = parseDocument(bytes, source);
-  if (signatures.length > 0) throw malformed(source, "it has signatures already");
-  return statement;
-}
-
 /** FormatError unless `bytes` is exactly a document with at least one signature; none is checked here. */
 export function parseSignedStatement(bytes: Uint8Array, source: string): SignedStatement {
-  const document = parseDocument(bytes, source);
-  if (document.signatures.length === 0) throw malformed(source, "it has no signature");
-  return document;
-}
-
-/** FormatError when there are no signatures, too many, or two by one key. */
-export function formatSignedStatement(
-  statement: ImageStatement,
-  signatures: readonly StatementSignature[],
-): string {
-  checkSignatures(signatures, "a statement");
-  if (signatures.length === 0) throw malformed("a statement", "it has no signature");
-  return formatStatement(statement) + signatures.map(formatSignature).join("");
-}
-
-function parseDocument(bytes: Uint8Array, source: string): SignedStatement {
   if (bytes.length > MAX_DOCUMENT_BYTES) {
     throw malformed(source, `it is larger than ${MAX_DOCUMENT_BYTES} bytes`, "limit");
   }
@@ -109,14 +86,22 @@ function parseDocument(bytes: Uint8Array, source: string): SignedStatement {
     signatures.push(parseSignature(value, source));
     value = takeOptional(lines, next, "signature");
   }
+  checkEnd(lines, next.index, source);
   checkSignatures(signatures, source);
   const text = formatStatement(statement);
   if (text + signatures.map(formatSignature).join("") === whole) {
     return { statement, text, signatures };
   }
-  if (next.index === lines.length) throw malformed(source, "its last line has no end", "truncated");
-  const problem = `line ${next.index + 1} does not belong there: ${quote(lines[next.index]!)}`;
-  throw malformed(source, problem, "trailing");
+  throw malformed(source, "it is spelt in another way than it has to be");
+}
+
+/** FormatError when there are no signatures, too many, or two by one key. */
+export function formatSignedStatement(
+  statement: ImageStatement,
+  signatures: readonly StatementSignature[],
+): string {
+  checkSignatures(signatures, "a statement");
+  return formatStatement(statement) + signatures.map(formatSignature).join("");
 }
 
 function checkFirstLine(line: string, source: string): void {
@@ -126,6 +111,15 @@ function checkFirstLine(line: string, source: string): void {
   }
   const version = quote(line.slice(DOMAIN.length + 1));
   throw malformed(source, `version ${version} of statements is not known here`, "unsupported");
+}
+
+/** `index`: of the first line that no field took; after the last LF comes nothing. */
+function checkEnd(lines: readonly string[], index: number, source: string): void {
+  const line = lines[index];
+  if (line === undefined) throw malformed(source, "its last line has no end", "truncated");
+  if (line === "" && index === lines.length - 1) return;
+  const problem = `line ${index + 1} does not belong there: ${quote(line)}`;
+  throw malformed(source, problem, "trailing");
 }
 
 function takeField(
@@ -185,6 +179,7 @@ function checkStatement(statement: ImageStatement, source: string): void {
 }
 
 function checkSignatures(signatures: readonly StatementSignature[], source: string): void {
+  if (signatures.length === 0) throw malformed(source, "it has no signature");
   if (signatures.length > MAX_SIGNATURES) {
     throw malformed(source, `it has more than ${MAX_SIGNATURES} signatures`, "limit");
   }
