@@ -28,13 +28,12 @@ import { readFailures } from "../../updater/deploy/boot-failure.ts";
 import { readBootRecords } from "../../updater/deploy/boot-record.ts";
 import { noteFailedStart, planFailure, spendStart } from "../../updater/deploy/failed-start.ts";
 import { finalizeStaged } from "../../updater/deploy/finalize.ts";
-import { type UpdateRequest, updateImage } from "../../updater/deploy/update.ts";
-import { makeImageReference } from "../../updater/image/reference.ts";
-import { openSource } from "../../updater/image/source.ts";
+import type { UpdateRequest } from "../../updater/deploy/update.ts";
 import { projectDir } from "../support/cache.ts";
 import { writeScratchImage } from "../support/scratch-image.ts";
 import { installScratch } from "../support/scratch-install.ts";
 import { assess, type RunningMachine, ScratchMachine } from "../support/scratch-machine.ts";
+import { updateScratch } from "../support/scratch-update.ts";
 
 const id = "ab".repeat(64);
 let machine: ScratchMachine;
@@ -170,24 +169,8 @@ test("how far a start got is read; the watchdog tells that it restarted the mach
 
 describe("an update that does not start", () => {
   const image = () => join(machine.directory, "os.oci");
-  const reference = () => makeImageReference("oci", image());
-
-  async function update(running: RunningMachine, changes: Partial<UpdateRequest> = {}) {
-    await using source = openSource(reference());
-    const request: UpdateRequest = {
-      kind: "upgrade",
-      reference: reference(),
-      source,
-      checkOnly: false,
-      downloadOnly: false,
-      dryRun: false,
-      ...changes,
-    };
-    return await updateImage(running, running.booted, request, {
-      onProgress: () => {},
-      onStep: () => {},
-    });
-  }
+  const update = (running: RunningMachine, changes: Partial<UpdateRequest> = {}) =>
+    updateScratch(running, image(), changes);
 
   test("three starts, back to the one before, not staged again; told to, it gets three more", async () => {
     writeScratchImage(image(), { version: "1" });

@@ -23,10 +23,10 @@ import {
   listTargets,
   makeThree,
   type ThreeDeployments,
-  updateScratch,
 } from "../support/broken-world.ts";
 import { writeScratchImage } from "../support/scratch-image.ts";
 import { type RunningMachine, ScratchMachine } from "../support/scratch-machine.ts";
+import { updateScratch } from "../support/scratch-update.ts";
 
 let original: ScratchMachine;
 let ids: ThreeDeployments;

@@ -6,14 +6,12 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { finalizeStaged } from "../../updater/deploy/finalize.ts";
 import { statePaths } from "../../updater/deploy/state-directory.ts";
-import { updateImage } from "../../updater/deploy/update.ts";
-import { makeImageReference } from "../../updater/image/reference.ts";
-import { openSource } from "../../updater/image/source.ts";
 import { makeDirectory, readBack } from "../support/etc-directories.ts";
 import { JournalSocket } from "../support/journal-socket.ts";
 import { type ScratchImage, writeScratchImage } from "../support/scratch-image.ts";
 import { installScratch } from "../support/scratch-install.ts";
 import { type RunningMachine, ScratchMachine } from "../support/scratch-machine.ts";
+import { stageScratch } from "../support/scratch-update.ts";
 
 let machine: ScratchMachine;
 let imagePath: string;
@@ -53,15 +51,7 @@ function withDropIn(name: string, text: string): Pick<ScratchImage, "members"> {
 
 async function stage(image: Partial<ScratchImage>): Promise<string> {
   writeScratchImage(imagePath, { version: "2", etc: { f: "2", g: "2", "x.conf": "2" }, ...image });
-  const reference = makeImageReference("oci", imagePath);
-  const request = {
-    ...({ kind: "upgrade", checkOnly: false, downloadOnly: false, dryRun: false } as const),
-    ...{ reference, source: openSource(reference), retryFailed: false },
-  };
-  const observer = { onProgress: () => {}, onStep: () => {} };
-  const outcome = await updateImage(running, running.booted, request, observer);
-  if (outcome.kind !== "staged") throw new Error(outcome.kind);
-  return outcome.id;
+  return await stageScratch(running, imagePath);
 }
 
 /** What /etc of `id` is after shutdown, without the rules themselves. */

@@ -16,14 +16,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { finalizeStaged } from "../../updater/deploy/finalize.ts";
-import { updateImage } from "../../updater/deploy/update.ts";
-import { makeImageReference } from "../../updater/image/reference.ts";
-import { openSource } from "../../updater/image/source.ts";
 import { makeDirectory, readBack } from "../support/etc-directories.ts";
 import { type ProgramOutcome, runOnHost } from "../support/program-host.ts";
 import { writeScratchImage } from "../support/scratch-image.ts";
 import { installScratch } from "../support/scratch-install.ts";
 import { ScratchMachine } from "../support/scratch-machine.ts";
+import { stageScratch } from "../support/scratch-update.ts";
 
 /** The disk of the machine, with its entries where GRUB has them, and /run. */
 let model: string;
@@ -34,19 +32,12 @@ beforeAll(async () => {
   model = mkdtempSync(join(tmpdir(), "etc-verbs-model-"));
   using machine = new ScratchMachine();
   const imagePath = join(machine.directory, "os.oci");
-  const reference = makeImageReference("oci", imagePath);
   const update = async (version: string, etc: Record<string, string>) => {
     writeScratchImage(imagePath, { version, etc });
     using running = machine.boot();
-    const request = {
-      ...({ kind: "upgrade", checkOnly: false, downloadOnly: false, dryRun: false } as const),
-      ...{ reference, source: openSource(reference), retryFailed: false },
-    };
-    const observer = { onProgress: () => {}, onStep: () => {} };
-    const outcome = await updateImage(running, running.booted, request, observer);
-    if (outcome.kind !== "staged") throw new Error(outcome.kind);
+    const id = await stageScratch(running, imagePath);
     if (version === "2") finalizeStaged(running, running.world());
-    return outcome.id;
+    return id;
   };
   writeScratchImage(imagePath, { version: "1", etc: { f: "1" } });
   const { id } = await installScratch(machine, imagePath);

@@ -25,9 +25,13 @@ function mountExt4(path: string, blockBytes: number): void {
   rmdirSync(join(path, "lost+found"));
 }
 
-test.each(Object.entries(FILE_SYSTEMS))(
-  "refused before anything is written, by the right numbers: %s",
-  async (_, mountNew) => {
+const CASES = Object.entries(FILE_SYSTEMS).flatMap(([name, mountNew]) =>
+  (["plain", "sealed"] as const).map((kind) => [name, kind, mountNew] as const),
+);
+
+test.each(CASES)(
+  "refused before anything is written, by the right numbers: %s, %s kernels",
+  async (_, kind, mountNew) => {
     const directory = mkdtempSync(join(tmpdir(), "full-"));
     const mounted: string[] = [];
     try {
@@ -36,7 +40,7 @@ test.each(Object.entries(FILE_SYSTEMS))(
         mountNew(path);
         mounted.push(path);
       }
-      expect(await runFullDisk(mounted[0]!, mounted[1]!)).toEqual(FULL_DISK_RESULT);
+      expect(await runFullDisk(mounted[0]!, mounted[1]!, kind)).toEqual(FULL_DISK_RESULT);
     } finally {
       for (const path of mounted) umount2(path, MNT.DETACH);
       rmSync(directory, { recursive: true });

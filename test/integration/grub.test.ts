@@ -14,10 +14,7 @@ import { finalizeStaged } from "../../updater/deploy/finalize.ts";
 import { makeHostState } from "../../updater/deploy/host-state.ts";
 import { applyRollback } from "../../updater/deploy/rollback.ts";
 import { planRollback } from "../../updater/deploy/rollback-plan.ts";
-import { updateImage } from "../../updater/deploy/update.ts";
 import { observeWorld } from "../../updater/deploy/world.ts";
-import { makeImageReference } from "../../updater/image/reference.ts";
-import { openSource } from "../../updater/image/source.ts";
 import {
   countStart,
   EMPTY_ENVIRONMENT,
@@ -28,9 +25,9 @@ import {
 import { writeScratchImage } from "../support/scratch-image.ts";
 import { installScratch } from "../support/scratch-install.ts";
 import { assess, type RunningMachine, ScratchMachine } from "../support/scratch-machine.ts";
+import { stageScratch } from "../support/scratch-update.ts";
 import { buildUki } from "../support/uki-builder.ts";
 
-const quiet = { onProgress: () => {}, onStep: () => {} };
 let machine: ScratchMachine;
 let imagePath: string;
 beforeEach(() => {
@@ -48,18 +45,7 @@ async function install(version: string): Promise<string> {
 
 async function stage(running: RunningMachine, version: string): Promise<string> {
   writeScratchImage(imagePath, { version });
-  const reference = makeImageReference("oci", imagePath);
-  const request = {
-    kind: "upgrade",
-    reference,
-    source: openSource(reference),
-    checkOnly: false,
-    downloadOnly: false,
-    dryRun: false,
-  } as const;
-  const outcome = await updateImage(running, running.booted, request, quiet);
-  expect(outcome).toMatchObject({ kind: "staged" });
-  return (outcome as { id: string }).id;
+  return await stageScratch(running, imagePath);
 }
 
 const list = (path: string) => (existsSync(path) ? readdirSync(path).sort() : null);

@@ -33,9 +33,8 @@ import { applyRollback } from "../../updater/deploy/rollback.ts";
 import { planRollback } from "../../updater/deploy/rollback-plan.ts";
 import { setStagedLock } from "../../updater/deploy/stage.ts";
 import { noteStartedArguments } from "../../updater/deploy/started-arguments.ts";
-import { type UpdateRequest, updateImage } from "../../updater/deploy/update.ts";
+import type { UpdateRequest } from "../../updater/deploy/update.ts";
 import { makeImageReference } from "../../updater/image/reference.ts";
-import { openSource } from "../../updater/image/source.ts";
 import { EVENTS } from "../../updater/journal/events.ts";
 import { parseHost } from "../../updater/spec/host.ts";
 import { makeHost } from "../../updater/spec/make-host.ts";
@@ -43,9 +42,9 @@ import { JournalSocket } from "../support/journal-socket.ts";
 import { writeScratchImage } from "../support/scratch-image.ts";
 import { installScratch } from "../support/scratch-install.ts";
 import { type RunningMachine, ScratchMachine } from "../support/scratch-machine.ts";
+import { updateScratch } from "../support/scratch-update.ts";
 import { ROOT as PROJECT } from "../support/source-tree.ts";
 
-const quiet = { onProgress: () => {}, onStep: () => {} };
 const NO_EDITS: KargsEdits = {
   delete: [],
   deleteIfPresent: [],
@@ -67,19 +66,8 @@ afterEach(() => machine[Symbol.dispose]());
 
 const reference = (path = imagePath) => makeImageReference("oci", path);
 
-function update(running: RunningMachine, changes: Partial<UpdateRequest> = {}) {
-  const to = changes.reference ?? reference();
-  const request: UpdateRequest = {
-    kind: "upgrade",
-    reference: to,
-    source: openSource(to),
-    checkOnly: false,
-    downloadOnly: false,
-    dryRun: false,
-    ...changes,
-  };
-  return updateImage(running, running.booted, request, quiet);
-}
+const update = (running: RunningMachine, changes: Partial<UpdateRequest> = {}) =>
+  updateScratch(running, imagePath, changes);
 
 const published = z.fromJSONSchema(
   JSON.parse(readFileSync(join(PROJECT, "test/vectors/bootc/host-v1.schema.json"), "utf8")),

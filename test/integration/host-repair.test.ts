@@ -19,14 +19,10 @@ import { inspectHost, repairHost } from "../../updater/deploy/host-repair.ts";
 import { applyRollback } from "../../updater/deploy/rollback.ts";
 import { planRollback } from "../../updater/deploy/rollback-plan.ts";
 import { statePaths } from "../../updater/deploy/state-directory.ts";
-import {
-  copyMachine,
-  makeThree,
-  type ThreeDeployments,
-  updateScratch,
-} from "../support/broken-world.ts";
+import { copyMachine, makeThree, type ThreeDeployments } from "../support/broken-world.ts";
 import { writeScratchImage } from "../support/scratch-image.ts";
 import { type RunningMachine, ScratchMachine } from "../support/scratch-machine.ts";
+import { updateScratch } from "../support/scratch-update.ts";
 
 let original: ScratchMachine;
 let ids: ThreeDeployments;

@@ -10,6 +10,7 @@ import { parseSignedStatement } from "../../shared/format/trust/statement.ts";
 import { ESP_FLOOR_FILE } from "../../shared/trust/esp-floor.ts";
 import { finalizeStaged } from "../../updater/deploy/finalize.ts";
 import { makeHostState } from "../../updater/deploy/host-state.ts";
+import { requireStartable } from "../../updater/deploy/host-trust.ts";
 import { statePaths } from "../../updater/deploy/state-directory.ts";
 import { settleTrust } from "../../updater/deploy/trust-settlement.ts";
 import { type UpdateRequest, updateImage } from "../../updater/deploy/update.ts";
@@ -17,7 +18,7 @@ import { makeImageReference } from "../../updater/image/reference.ts";
 import { openSource } from "../../updater/image/source.ts";
 import { installScratch } from "../support/scratch-install.ts";
 import { type RunningMachine, ScratchMachine } from "../support/scratch-machine.ts";
-import { trustKey } from "../support/trust-place.ts";
+import { sign, trustKey } from "../support/trust-place.ts";
 import { type TrustedImage, TrustedImages } from "../support/trusted-machine.ts";
 
 const quiet = { onProgress: () => {}, onStep: () => {} };
@@ -104,6 +105,11 @@ describe("installing", () => {
       "expired",
       { ...SIGNED, statement: { expires: "2020-01-01T00:00:00Z" } },
       /^expired: .*2020-01-01/,
+    ],
+    [
+      "without fs-verity, which its initramfs will want",
+      { ...SIGNED, conf: ["allow-missing-verity=false"] },
+      /^rejected: .*only where fs-verity protects it/,
     ],
     [
       "with a trust directory that is wrong",
@@ -335,6 +341,9 @@ describe("revocation", () => {
       raised: { version: 7 },
     });
     const { problems } = hostOf(running);
+    expect(() => requireStartable(running, running.world(), bad)).toThrow(
+      /is revoked by the running/,
+    );
     expect(problems.join("\n")).toMatch(/is revoked by the running image/);
     expect(problems.join("\n")).toMatch(/would be refused when it is started/);
   });
@@ -362,6 +371,41 @@ describe("revocation", () => {
     await put({ version: "5", keys: ["vendor", "next"], signers: ["vendor"] }, 9);
     expect(await refusal(update(running))).toMatch(/^revoked: .*which is revoked/);
     running[Symbol.dispose]();
+  });
+});
+
+describe("time", () => {
+  const at = (days: number) =>
+    `${new Date(Date.now() + days * 86_400_000).toISOString().slice(0, 19)}Z`;
+
+  test.each<[string, Partial<TrustedImage>, number, RegExp | null]>([
+    ["long before the end", {}, 30, null],
+    ["two weeks before the end", {}, 10, /expires at .*does not start any more: update it/],
+    ["before an end that is only told", { conf: ["expired=warn"] }, 10, null],
+    ["after an end that is only told", { conf: ["expired=warn"] }, -1, /expired at .*: update it/],
+  ])("%s", async (_, changes, days, expected) => {
+    await install({ ...SIGNED, ...changes, statement: { expires: at(days) } });
+    using running = images.boot();
+    settleTrust(running, running.world());
+    const { problems } = hostOf(running);
+    expect(problems).toHaveLength(expected === null ? 0 : 1);
+    if (expected !== null) expect(problems[0]).toMatch(expected);
+  });
+
+  test("no way back to what would be refused: it is not counted, and would be tried for ever", async () => {
+    const first = await install({ ...SIGNED, statement: { expires: at(1), version: 5 } });
+    const before = images.boot();
+    await put({ ...SIGNED, version: "2" }, 6);
+    using running = await advance(before);
+    expect(() => requireStartable(running, running.world(), first)).not.toThrow();
+    const { statement } = statePaths(machine.disk, first);
+    writeFileSync(statement, sign(first, [trustKey("vendor")], { expires: at(-1) }));
+    expect(() => requireStartable(running, running.world(), first)).toThrow(
+      /would be refused when it is started \(.*expired/,
+    );
+    expect(hostOf(running).problems.join()).toMatch(
+      /would be refused when it is started: .*expired/,
+    );
   });
 });
 

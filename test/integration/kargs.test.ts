@@ -20,16 +20,14 @@ import { planKargs } from "../../updater/deploy/kargs-plan.ts";
 import { type SourcedOptions, setSourceOptions } from "../../updater/deploy/kargs-source.ts";
 import { applyRollback } from "../../updater/deploy/rollback.ts";
 import { planRollback } from "../../updater/deploy/rollback-plan.ts";
-import { type UpdateRequest, updateImage } from "../../updater/deploy/update.ts";
-import { makeImageReference } from "../../updater/image/reference.ts";
-import { openSource } from "../../updater/image/source.ts";
+import type { UpdateRequest } from "../../updater/deploy/update.ts";
 import { makeComposefsDisk, SKELETON } from "../support/composefs-disk.ts";
 import { type ProgramOutcome, runOnHost } from "../support/program-host.ts";
 import { type ScratchImage, writeScratchImage } from "../support/scratch-image.ts";
 import { installScratch } from "../support/scratch-install.ts";
 import { type RunningMachine, ScratchMachine } from "../support/scratch-machine.ts";
+import { stageScratch } from "../support/scratch-update.ts";
 
-const quiet = { onProgress: () => {}, onStep: () => {} };
 const NONE: KargsEdits = {
   delete: [],
   deleteIfPresent: [],
@@ -55,23 +53,7 @@ describe("a machine in a directory", () => {
     });
 
   async function update(running: RunningMachine, changes: Partial<UpdateRequest> = {}) {
-    const reference = makeImageReference("oci", imagePath);
-    const outcome = await updateImage(
-      running,
-      running.booted,
-      {
-        kind: "upgrade",
-        reference,
-        source: openSource(reference),
-        checkOnly: false,
-        downloadOnly: false,
-        dryRun: false,
-        retryFailed: false,
-        ...changes,
-      },
-      quiet,
-    );
-    expect(outcome.kind).toBe("staged");
+    await stageScratch(running, imagePath, changes);
   }
 
   function change(running: RunningMachine, edit: (current: SourcedOptions) => SourcedOptions) {

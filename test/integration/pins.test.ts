@@ -15,12 +15,10 @@ import { applyPin } from "../../updater/deploy/pin.ts";
 import { planPin } from "../../updater/deploy/pin-plan.ts";
 import { applyRollback } from "../../updater/deploy/rollback.ts";
 import { planRollback } from "../../updater/deploy/rollback-plan.ts";
-import { updateImage } from "../../updater/deploy/update.ts";
-import { makeImageReference } from "../../updater/image/reference.ts";
-import { openSource } from "../../updater/image/source.ts";
 import { writeScratchImage } from "../support/scratch-image.ts";
 import { installScratch } from "../support/scratch-install.ts";
 import { type RunningMachine, ScratchMachine } from "../support/scratch-machine.ts";
+import { stageScratch } from "../support/scratch-update.ts";
 
 let machine: ScratchMachine;
 let imagePath: string;
@@ -32,15 +30,7 @@ afterEach(() => machine[Symbol.dispose]());
 
 async function stage(running: RunningMachine, version: string): Promise<string> {
   writeScratchImage(imagePath, { version, etc: { f: version } });
-  const reference = makeImageReference("oci", imagePath);
-  const request = {
-    ...({ kind: "upgrade", checkOnly: false, downloadOnly: false, dryRun: false } as const),
-    ...{ reference, source: openSource(reference), retryFailed: false },
-  };
-  const observer = { onProgress: () => {}, onStep: () => {} };
-  const outcome = await updateImage(running, running.booted, request, observer);
-  if (outcome.kind !== "staged") throw new Error(outcome.kind);
-  return outcome.id;
+  return await stageScratch(running, imagePath);
 }
 
 /** One program has the repository open at a time. */

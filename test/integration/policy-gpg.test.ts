@@ -3,8 +3,7 @@
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { describeError, PolicyError } from "../../shared/error.ts";
-import { openPolicyRig, type PolicyRig } from "../support/policy-rig.ts";
+import { openPolicyRig, type PolicyRig, refusal } from "../support/policy-rig.ts";
 import { revokeKey } from "../support/signing-keys.ts";
 
 const notRoot = process.geteuid?.() === 0 ? "" : " (SKIPPED: the tools root takes root)";
@@ -30,16 +29,6 @@ const onHost = (...requirements: readonly object[]) => ({
 const docker = (name: string) => `docker://${rig.host}/${name}`;
 const admit = (name: string, ...requirements: readonly object[]) =>
   rig.admit(docker(name), onHost(...requirements));
-
-async function refusal(attempt: Promise<unknown>): Promise<PolicyError & { text: string }> {
-  try {
-    await attempt;
-  } catch (error) {
-    expect(error).toBeInstanceOf(PolicyError);
-    return Object.assign(error as PolicyError, { text: describeError(error) });
-  }
-  throw new Error("the image was accepted");
-}
 
 /** A signature in the look-aside store, made by hand. */
 async function putSignature(

@@ -4,8 +4,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { describeError, PolicyError } from "../../shared/error.ts";
-import { makeCosign, openPolicyRig, type PolicyRig } from "../support/policy-rig.ts";
+import { makeCosign, openPolicyRig, type PolicyRig, refusal } from "../support/policy-rig.ts";
 import {
   type Authority,
   type KeyPair,
@@ -46,16 +45,6 @@ const admit = (name: string, ...requirements: readonly object[]) =>
     default: [REJECT],
     transports: { docker: { [rig.host]: requirements } },
   });
-
-async function refusal(attempt: Promise<unknown>): Promise<PolicyError & { text: string }> {
-  try {
-    await attempt;
-  } catch (error) {
-    expect(error).toBeInstanceOf(PolicyError);
-    return Object.assign(error as PolicyError, { text: describeError(error) });
-  }
-  throw new Error("the image was accepted");
-}
 
 describe.skipIf(notRoot !== "")(`sigstoreSigned${notRoot}`, () => {
   let log: KeyPair;

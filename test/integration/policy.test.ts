@@ -3,7 +3,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { describeError, PolicyError } from "../../shared/error.ts";
 import { finalizeStaged } from "../../updater/deploy/finalize.ts";
 import { makeHostState } from "../../updater/deploy/host-state.ts";
 import { parseOrigin } from "../../updater/deploy/origin.ts";
@@ -19,7 +18,7 @@ import {
 import { openSource } from "../../updater/image/source.ts";
 import { formatHostHuman } from "../../updater/output/human.ts";
 import { makeHost } from "../../updater/spec/make-host.ts";
-import { openPolicyRig, type PolicyRig } from "../support/policy-rig.ts";
+import { openPolicyRig, type PolicyRig, refusal } from "../support/policy-rig.ts";
 import { writeScratchImage } from "../support/scratch-image.ts";
 import { installScratch } from "../support/scratch-install.ts";
 import { type RunningMachine, ScratchMachine } from "../support/scratch-machine.ts";
@@ -28,16 +27,6 @@ const notRoot = process.geteuid?.() === 0 ? "" : " (SKIPPED: the tools root take
 const ACCEPT = { type: "insecureAcceptAnything" };
 const REJECT = { type: "reject" };
 const quiet = { onProgress: () => {}, onStep: () => {} };
-
-async function refusal(attempt: Promise<unknown>): Promise<PolicyError & { text: string }> {
-  try {
-    await attempt;
-  } catch (error) {
-    expect(error).toBeInstanceOf(PolicyError);
-    return Object.assign(error as PolicyError, { text: describeError(error) });
-  }
-  throw new Error("the image was accepted");
-}
 
 describe.skipIf(notRoot !== "")(`policy in the verbs${notRoot}`, () => {
   let rig: PolicyRig;

@@ -270,6 +270,7 @@ describe("in an initramfs, with a real disk that is mounted read-only", () => {
     step mounts cat /proc/self/mountinfo
     step link readlink "$SCRATCH/run/systemd/volatile-root"
     step result cat "$SCRATCH/run/composefs/prepare-root"
+    step trust cat "$SCRATCH/run/composefs/trust.json"
     step log cat "$SCRATCH/kmsg"
     rm -r "$SCRATCH/run/systemd" "$SCRATCH/run/composefs"`;
 
@@ -305,6 +306,18 @@ describe("in an initramfs, with a real disk that is mounted read-only", () => {
     expect(steps.get("link")?.output).toBe(`/dev/block/${steps.get("device")?.output}`);
     expect(steps.get("result")?.output).toBe(line.replace("prepare-root: ", ""));
     expect(steps.get("log")?.output).toBe(`<6>${line}`);
+    // Nobody vouched for it, and nothing was asked.
+    expect(JSON.parse(steps.get("trust")!.output)).toEqual({
+      mode: "unsigned",
+      id: disk.id,
+      key: null,
+      keyName: null,
+      version: null,
+      expires: null,
+      verity: "optional",
+      floor: { value: null, source: "none" },
+      warnings: [],
+    });
   });
 
   test("a disk that cannot be written starts all the same, with a warning", () => {

@@ -120,6 +120,11 @@ describe.skipIf(notRoot !== "")(`docs/signing.md${notRoot}`, () => {
     const beside = await findStatement(`oci:${inWork("beside")}`);
     expect(beside.signatures).toHaveLength(2);
     expect(judge(beside.document, ["next.pub"])).toBe("next.pub");
+    // skopeo leaves the artifact behind: why the annotation is the default.
+    await runCommands([
+      "skopeo copy -q --preserve-digests oci:beside:v42 docker://registry.example.com/os:beside",
+    ]);
+    await expect(findStatement(`docker://${host}/os:beside`)).rejects.toThrow("has no statement");
 
     // Signing elsewhere.
     const { statement } = published;

@@ -18,12 +18,10 @@ import {
   decideSoftReboot,
   finishRunning,
 } from "../../updater/deploy/soft-reboot.ts";
-import { updateImage } from "../../updater/deploy/update.ts";
-import { makeImageReference } from "../../updater/image/reference.ts";
-import { openSource } from "../../updater/image/source.ts";
 import { type ScratchImage, writeScratchImage } from "../support/scratch-image.ts";
 import { installScratch } from "../support/scratch-install.ts";
 import { type RunningMachine, ScratchMachine } from "../support/scratch-machine.ts";
+import { stageScratch } from "../support/scratch-update.ts";
 import { bootReally, PROGRAM, unmountRoots } from "../support/soft-reboot-machine.ts";
 
 const SETTINGS = "usr/lib/composefs/setup-root-conf.toml";
@@ -59,23 +57,9 @@ function writeImage(version: string, changes: Partial<ScratchImage> = {}): void 
 }
 
 async function stage(running: RunningMachine): Promise<string> {
-  const reference = makeImageReference("oci", imagePath);
-  const outcome = await updateImage(
-    running,
-    running.booted,
-    {
-      kind: "upgrade",
-      reference,
-      source: openSource(reference),
-      checkOnly: false,
-      downloadOnly: false,
-      dryRun: false,
-    },
-    { onProgress: () => {}, onStep: () => {} },
-  );
-  if (outcome.kind !== "staged") throw new Error(outcome.kind);
+  const id = await stageScratch(running, imagePath);
   notePending(running.system, running.boot, running.booted);
-  return outcome.id;
+  return id;
 }
 
 const next = (path: string) => join(machine.run, "nextroot", path);

@@ -14,40 +14,15 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { finalizeStaged } from "../../updater/deploy/finalize.ts";
-import { type UpdateOutcome, updateImage } from "../../updater/deploy/update.ts";
-import { makeImageReference } from "../../updater/image/reference.ts";
-import { openSource } from "../../updater/image/source.ts";
 import { writeScratchImage } from "./scratch-image.ts";
 import { installScratch } from "./scratch-install.ts";
-import { type RunningMachine, ScratchMachine } from "./scratch-machine.ts";
+import { ScratchMachine } from "./scratch-machine.ts";
+import { stageScratch } from "./scratch-update.ts";
 
 export interface ThreeDeployments {
   readonly rollback: string;
   readonly booted: string;
   readonly staged: string;
-}
-
-const quiet = { onProgress: () => {}, onStep: () => {} };
-
-export function updateScratch(
-  running: RunningMachine,
-  imagePath: string,
-  dryRun = false,
-): Promise<UpdateOutcome> {
-  const reference = makeImageReference("oci", imagePath);
-  return updateImage(
-    running,
-    running.booted,
-    {
-      kind: "upgrade",
-      reference,
-      source: openSource(reference),
-      checkOnly: false,
-      downloadOnly: false,
-      dryRun,
-    },
-    quiet,
-  );
 }
 
 /** Installs version 1, updates to 2, starts it, stages 3. */
@@ -59,9 +34,7 @@ export async function makeThree(machine: ScratchMachine): Promise<ThreeDeploymen
   for (const version of ["2", "3"]) {
     writeScratchImage(imagePath, { version });
     using running = machine.boot();
-    const outcome = await updateScratch(running, imagePath);
-    if (outcome.kind !== "staged") throw new Error(`version ${version} is ${outcome.kind}`);
-    ids.push(outcome.id);
+    ids.push(await stageScratch(running, imagePath));
     if (version === "2") finalizeStaged(running, running.world());
   }
   return { rollback, booted: ids[0]!, staged: ids[1]! };

@@ -1,7 +1,7 @@
 // Full disks: staging is refused before anything is written, with numbers that are right to the cluster. Runs
 // on any two file systems: tmpfs in test/integration, real ext4 and vfat in a guest.
 //
-//   bun full-disk-cases.js DISK ESP     prints the results as JSON
+//   bun full-disk-cases.js DISK ESP KIND     prints the results as JSON
 
 import { createHash } from "node:crypto";
 import {
@@ -21,13 +21,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describeError } from "../../shared/error.ts";
 import { syncPath } from "../../shared/txn/durable.ts";
+import { UKI_PARENT } from "../../updater/boot/kernel-directory.ts";
 import { applyCleanup, readCleanupScope } from "../../updater/deploy/cleanup.ts";
 import { planCleanup } from "../../updater/deploy/cleanup-plan.ts";
 import { finalizeStaged } from "../../updater/deploy/finalize.ts";
-import { updateScratch } from "./broken-world.ts";
 import { writeScratchImage } from "./scratch-image.ts";
 import { installScratch } from "./scratch-install.ts";
 import { type RunningMachine, ScratchMachine } from "./scratch-machine.ts";
+import { updateScratch } from "./scratch-update.ts";
+import { writeUnifiedImage } from "./unified-image.ts";
 
 export const FULL_DISK_RESULT = {
   oneClusterShort: { refused: true, unchanged: true },
@@ -37,32 +39,50 @@ export const FULL_DISK_RESULT = {
   rootFull: { refused: true, unchanged: true },
 };
 
+/** Plain kernels, or sealed ones with an addon of their own and one for all of them. */
+export type KernelKind = "plain" | "sealed";
+
 /** About 2 MB of kernel and initramfs, others for each version. */
 const kernelOf = (version: string) => `${version} `.repeat(12_000);
 
+async function writeImage(path: string, version: string, kind: KernelKind): Promise<void> {
+  const image = { version, kernel: kernelOf(version) };
+  if (kind === "plain") writeScratchImage(path, image);
+  else {
+    await writeUnifiedImage(path, {
+      ...image,
+      cmdline: "composefs=?ID",
+      addons: { "own.addon.efi": `own=${version}` },
+      globalAddons: { [`bootc-${version}.addon.efi`]: version.repeat(9_000) },
+    });
+  }
+}
+
 class Case {
   readonly #images: string;
+  readonly #kind: KernelKind;
   readonly #machine: ScratchMachine;
   running: RunningMachine;
 
-  private constructor(machine: ScratchMachine, images: string) {
+  private constructor(machine: ScratchMachine, images: string, kind: KernelKind) {
     this.#machine = machine;
+    this.#kind = kind;
     this.#images = images;
     this.running = machine.boot();
   }
 
-  static async make(disk: string, esp: string): Promise<Case> {
+  static async make(disk: string, esp: string, kind: KernelKind): Promise<Case> {
     const machine = new ScratchMachine({ disk, esp });
     const images = mkdtempSync(join(tmpdir(), "full-disk-"));
-    writeScratchImage(join(images, "os1"), { version: "1", kernel: kernelOf("1") });
-    await installScratch(machine, join(images, "os1"));
-    return new Case(machine, images);
+    await writeImage(join(images, "os1"), "1", kind);
+    await installScratch(machine, join(images, "os1"), { rootMountSpec: "", kargs: [] });
+    return new Case(machine, images, kind);
   }
 
   /** Null when it was staged, else what was said. */
   async stage(version: string): Promise<string | null> {
     const path = join(this.#images, `os${version}`);
-    writeScratchImage(path, { version, kernel: kernelOf(version) });
+    await writeImage(path, version, this.#kind);
     try {
       const { kind } = await updateScratch(this.running, path);
       return kind === "staged" ? null : kind;
@@ -162,8 +182,13 @@ async function findRequirement(machine: Case, version: string): Promise<number> 
   }
 }
 
-export async function runFullDisk(disk: string, esp: string): Promise<typeof FULL_DISK_RESULT> {
-  using machine = await Case.make(disk, esp);
+export async function runFullDisk(
+  disk: string,
+  esp: string,
+  kind: KernelKind,
+): Promise<typeof FULL_DISK_RESULT> {
+  using machine = await Case.make(disk, esp, kind);
+  const kernelDirectory = join(esp, kind === "plain" ? "EFI/Linux" : UKI_PARENT);
   machine.cleanUp();
   const clusterBytes = statfsSync(esp).bsize;
   const refuse = async (version: string) => {
@@ -187,7 +212,7 @@ export async function runFullDisk(disk: string, esp: string): Promise<typeof FUL
   // No room for a fourth kernel, but the third is going to be replaced.
   leaveFree(esp, required / 4);
   const replaced = await machine.stage("4");
-  const kernels = readdirSync(join(esp, "EFI/Linux")).length;
+  const kernels = readdirSync(kernelDirectory).filter((name) => !name.endsWith(".extra.d")).length;
   machine.restart();
   machine.cleanUp();
   // Two kernels and nothing staged: only the fallback could make room.
@@ -220,7 +245,7 @@ export async function runFullDisk(disk: string, esp: string): Promise<typeof FUL
 }
 
 if (import.meta.main) {
-  const [disk = "", esp = ""] = process.argv.slice(2);
+  const [disk = "", esp = "", kind = "plain"] = process.argv.slice(2);
   mkdirSync("/tmp", { recursive: true });
-  writeSync(1, JSON.stringify(await runFullDisk(disk, esp)));
+  writeSync(1, JSON.stringify(await runFullDisk(disk, esp, kind as KernelKind)));
 }

@@ -5,6 +5,7 @@
 import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { describeError, PolicyError } from "../../shared/error.ts";
 import { type AdmittedImage, resolveAdmitted } from "../../updater/image/policy/admission.ts";
 import { type ImageReference, parseTransportReference } from "../../updater/image/reference.ts";
 import { openSource } from "../../updater/image/source.ts";
@@ -144,4 +145,14 @@ export async function makeCosign(rig: PolicyRig) {
     });
   };
   return { one, two, sign };
+}
+
+/** Why an image was not accepted, with the text that a user gets; an error when it was. */
+export async function refusal(attempt: Promise<unknown>): Promise<PolicyError & { text: string }> {
+  const outcome = await attempt.then(
+    () => new Error("the image was accepted"),
+    (error: unknown) => error,
+  );
+  if (!(outcome instanceof PolicyError)) throw outcome;
+  return Object.assign(outcome, { text: describeError(outcome) });
 }

@@ -1,10 +1,12 @@
-// Small images that can really be sealed: a kernel of Debian's, and an initramfs that is a real archive with what
+// Small images that can really be sealed: an EFI program or a kernel of Debian's, and an initramfs that is a real archive with what
 // dracut's module would have put there.
 
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { type CpioFile, writeCpio } from "../../shared/format/cpio/writer.ts";
 import { ensureDebianKernel } from "../vm/debian-kernel.ts";
+import { ensureToolsRoot } from "../vm/tools-root.ts";
 import type { TestImage } from "./oci-builder.ts";
 import { dir, type Entry, file, makeTar } from "./small-os.ts";
 
@@ -19,11 +21,15 @@ export interface SealableImage {
   readonly release?: string;
   /** More of the image. */
   readonly entries?: readonly Entry[];
+  /** A kernel of Debian's instead of a small EFI program. */
+  readonly realKernel?: boolean;
   /** Leaves the executable to an addon, by its SHA-256. */
   readonly runtimeDigest?: string;
 }
 
 const TRUST = "usr/lib/bootc/trust";
+/** Of cap_net_bind_service, as the kernel has it (capabilities(7), version 2). */
+const CAPABILITY = `\0\0\0\x02\0\x04${"\0".repeat(14)}`;
 /** The image's /usr/bin/bootc. */
 export const SEALABLE_PROGRAM = Buffer.alloc(300_000, "the program ");
 
@@ -56,18 +62,25 @@ export function makeInitramfs(image: Omit<SealableImage, "tag">): Buffer {
   return Buffer.concat([...writeCpio([cpioFile("kernel/x86/microcode/early", "m")]), packed]);
 }
 
-/** Its kernel is Debian's, so ukify and the firmware know it for one. */
+/** An EFI program, which is all that ukify looks for. */
+async function smallKernel(): Promise<string> {
+  return join(await ensureToolsRoot(), "usr/lib/systemd/boot/efi/addonx64.efi.stub");
+}
+
+/** With an EFI program for a kernel, or a real one. */
 export async function makeSealable(image: SealableImage): Promise<TestImage> {
-  const { vmlinuz } = await ensureDebianKernel("trixie");
+  const vmlinuz = image.realKernel
+    ? (await ensureDebianKernel("trixie")).vmlinuz
+    : await smallKernel();
   const release = image.release ?? "6.12";
   const trust = Object.entries(image.trust ?? {});
   const directories = new Set(trust.map(([name]) => `${TRUST}/${name.split("/")[0]}`));
-  const capability = { "SCHILY.xattr.security.capability": "cap", "SCHILY.xattr.user.a": "b" };
+  const capability = { "SCHILY.xattr.security.capability": CAPABILITY, "SCHILY.xattr.user.a": "b" };
   const mtime = new Date(1_700_000_000_000);
   const base = await makeTar([
     ...["boot", "etc", "run", "sysroot", "usr", "usr/bin", "usr/lib", "usr/lib/bootc"].map(dir),
     dir("usr/lib/bootc/kargs.d"),
-    { ...dir("usr/lib/modules") },
+    dir("usr/lib/modules"),
     [
       {
         ...dir(`usr/lib/modules/${release}`)[0],
@@ -84,6 +97,7 @@ export async function makeSealable(image: SealableImage): Promise<TestImage> {
         name: "usr/lib/bootc/prepare-root",
         type: "symlink",
         linkname: "../../bin/bootc",
+        mode: 0o777,
         mtime,
       },
     ],

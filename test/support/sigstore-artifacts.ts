@@ -205,7 +205,11 @@ export async function pushManifest(
   return digest;
 }
 
-export async function pushBlob(repository: string, mediaType: string, content: Uint8Array | object) {
+export async function pushBlob(
+  repository: string,
+  mediaType: string,
+  content: Uint8Array | object,
+) {
   const bytes = content instanceof Uint8Array ? content : Buffer.from(JSON.stringify(content));
   const digest = `sha256:${sha256(bytes).toString("hex")}`;
   const [host = "", path = ""] = splitHost(repository);

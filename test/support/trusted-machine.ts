@@ -32,8 +32,10 @@ export interface TrustedImage extends ScratchImage {
 
 const TRUST = "usr/lib/bootc/trust";
 
-/** Files below the trust directory. */
-function trustFiles({ conf, keys = [], revoked = [] }: TrustedImage): Map<string, string> {
+/** Files below the trust directory. The disks of scratch machines have no fs-verity. */
+function trustFiles({ keys = [], revoked = [], ...image }: TrustedImage): Map<string, string> {
+  const isSigned = keys.length > 0 || image.ownKey !== undefined;
+  const conf = isSigned ? ["allow-missing-verity=true", ...(image.conf ?? [])] : image.conf;
   return new Map([
     ...keys.map((name): [string, string] => [`keys.d/${name}.pub`, trustKey(name).pub]),
     ...(revoked.length === 0 ? [] : [["revoked.d/list", revoked.join("\n")] as const]),

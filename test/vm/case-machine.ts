@@ -21,7 +21,7 @@ import { agentPort } from "./agent.ts";
 import type { DebianKernel } from "./debian-kernel.ts";
 import { openDebianArchive } from "./debian-packages.ts";
 import { type Disk, ext4FromDir } from "./disks.ts";
-import { type Machine, startMachine } from "./machine.ts";
+import { type Machine, type MachineOptions, startMachine } from "./machine.ts";
 import { ensureToolsRoot, runTool } from "./tools-root.ts";
 
 /** Where there is no udev, disks are found by their serial. */
@@ -65,6 +65,7 @@ export async function startCaseMachine(
   programs: readonly CaseProgram[],
   disks: readonly Disk[],
   onLine?: Progress,
+  tpm?: MachineOptions["tpm"],
 ): Promise<Machine> {
   const program = await ensureProgramDisk(programs);
   const machine = await startMachine({
@@ -77,6 +78,7 @@ export async function startCaseMachine(
     },
     disks: [{ id: "program", path: program, mode: "read" }, ...disks],
     memoryMb,
+    ...(tpm === undefined ? {} : { tpm }),
     onLine,
   });
   try {

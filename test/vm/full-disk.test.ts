@@ -12,7 +12,7 @@ import { ensureDebianKernel } from "./debian-kernel.ts";
 import { createSparse, mkfsExt4 } from "./disks.ts";
 import { runTool } from "./tools-root.ts";
 
-it("stages what fits to the cluster, and refuses what does not before writing anything", async () => {
+it.each(["plain", "sealed"])("%s kernels: stages what fits to the cluster, and refuses what does not before writing anything", async (kind) => {
   mkdirSync(join(cacheDir, "vm"), { recursive: true });
   const scratch = mkdtempSync(join(cacheDir, "vm/full-disk-"));
   try {
@@ -43,7 +43,7 @@ it("stages what fits to the cluster, and refuses what does not before writing an
       mkdir -p /run/esp /run/root
       mount -t vfat /run/disk/esp /run/esp; mount -t ext4 /run/disk/root /run/root; rmdir /run/root/lost+found`);
     const text = await machine.must(
-      "/program/bun /program/full-disk.js /run/root /run/esp 2>&1 | cat",
+      `/program/bun /program/full-disk.js /run/root /run/esp ${kind} 2>&1 | cat`,
       { timeoutMs: 300_000 },
     );
     expect(JSON.parse(text)).toEqual(FULL_DISK_RESULT);

@@ -1,11 +1,12 @@
 // A real machine's life on a logged disk, and machines that start from any moment of it: as if the power had gone
 // after that write. Invariants: the log has every write and flush from the saved state on; a moment is a number of
-// requests of the log; each start writes to an overlay of its own.
+// requests of the log; each start has a disk of its own.
 
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { countRequests, type LogReplay, openReplay } from "../sim/write-log.ts";
+import { countRequests, openReplay } from "../sim/write-log.ts";
 import { cacheDir } from "../support/cache.ts";
+import { run } from "../support/run.ts";
 import { createSparse } from "./disks.ts";
 import { type Machine, resumeMachine, startMachine } from "./machine.ts";
 import type { SavedState } from "./saved-state.ts";
@@ -59,15 +60,26 @@ export async function writeChapter(
   life.chapters.push({ name, versions, from, to: countRequests(life.log) });
 }
 
+export interface LifeReplay extends Disposable {
+  /** The disk as it was after so many requests, as a file of its own; never back. */
+  readonly cut: (at: number) => Promise<string>;
+}
+
 /** The disk as it was when the life began, to be carried forward to its moments. */
-export async function replayLife(
-  life: RecordedLife,
-): Promise<LogReplay & { readonly image: string }> {
+export async function replayLife(life: RecordedLife): Promise<LifeReplay> {
   const disk = life.state.options.disks.find(({ id }) => id === DISK)!;
   const image = join(life.scratch, "cut.raw");
   await runTool(["qemu-img", "convert", "-O", "raw", disk.path, image]);
   const replay = openReplay(life.log, image);
-  return { ...replay, image, [Symbol.dispose]: () => replay[Symbol.dispose]() };
+  return {
+    cut: async (at) => {
+      replay.advance(at);
+      const copy = join(life.scratch, `cut-${at}.raw`);
+      await run(["cp", "--sparse=always", image, copy]);
+      return copy;
+    },
+    [Symbol.dispose]: () => replay[Symbol.dispose](),
+  };
 }
 
 /** Power on again; `media` are file systems with the next image. The firmware's variables are the saved ones. */
@@ -81,7 +93,7 @@ export function startCut(
     ...state.options,
     name,
     disks: [
-      { id: DISK, path: image, mode: "overlay" },
+      { id: DISK, path: image, mode: "write" },
       ...media.map((each) => ({ ...each, mode: "read" as const })),
     ],
   });

@@ -2,10 +2,14 @@
 // the whole disk, and the version floor decides, in the TPM or on the ESP (docs/security.md). What else can be
 // done to a signed machine's disk is in trust-mounts.test.ts.
 
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { ESP_FLOOR_FILE } from "../../shared/trust/esp-floor.ts";
 import { listEsp, type RawDisk, readEsp, removeEsp, writeEsp } from "./disk-edit.ts";
 import { type DiskEntry, putOnTrial, readMenu, rewriteEntry } from "./disk-menu.ts";
+import { kernelVersion } from "./os-base.ts";
+import { ensureProductImages } from "./product-image.ts";
 import { ensureSignedLife, type SignedLife } from "./signed-life.ts";
 import { type RowOptions, type Told, tryTampered } from "./tamper.ts";
 
@@ -80,6 +84,23 @@ describe.runIf(isLong)("an old copy of a signed machine's disk", () => {
   it("starts it without a TPM: an old floor file is as genuine as the newest", async () => {
     expect(await listEsp(life.earlier)).toContain(floorFile);
     startedBy(await row("replay of all", async () => {}), older);
+  });
+
+  it("is no help against another initramfs, which nothing protects there", async () => {
+    const { v1 } = await ensureProductImages(console.log);
+    const release = await kernelVersion(join(v1.layers[0]!.dir, "tree"));
+    const path = join("tree/usr/lib/modules", release, "initramfs.img");
+    const initramfs = await readFile(join(v1.layers[2]!.dir, path));
+    const told = await row(
+      "initramfs",
+      async (disk) => {
+        const entry = (await readMenu(disk))[0]!;
+        await writeEsp(disk, /^initrd (.*)$/m.exec(entry.text)![1]!, initramfs);
+      },
+      { tpm: { saved: life.tpm } },
+    );
+    startedBy(told, older);
+    expect(told.lines.join("\n")).not.toContain("trust=signed");
   });
 
   it("is no help against arguments in the entry, which nothing protects there", async () => {

@@ -10,10 +10,12 @@ import type { SecureBootMode } from "./secure-boot.ts";
 import { runTool } from "./tools-root.ts";
 
 export type Told = {
-  /** What was started in the end: the deployment's id as prepare-root shortens it, or null. */
+  /** What prepare-root mounted in the end: the deployment's id as it shortens it, or null. */
   readonly mounted: string | null;
   /** The lines of the console that tell something, in their order, without colours. */
   readonly lines: readonly string[];
+  /** All that the console said, without colours. */
+  readonly text: string;
   /** Kernel command lines of the kernels that started. */
   readonly cmdlines: readonly string[];
 };
@@ -35,7 +37,22 @@ export type RowOptions = {
 };
 
 const telling =
-  /prepare-root: |Access [Dd]enied|Security [Vv]iolation|Error (?:loading|starting|opening|reading|registering)|Failed to (?:load|read|start|open|execute)|BdsDxe: |Boot in |Unable to|Kernel panic|Secure boot enabled|bad (?:shim|signature)|not valid/;
+  /prepare-root: |Access [Dd]enied|Security [Vv]iolation|Error (?:loading|starting|opening|reading|registering)|Failed to (?:load|read|start|open|execute)|BdsDxe: |Boot in |login:|Kernel panic|Secure boot enabled|bad (?:shim|signature)|not valid/;
+
+const windowDigits = 16;
+
+/**
+ * Whether a kernel command line names the deployment. A busy emulator loses characters of the console now and
+ * then, so a piece of the id is enough.
+ */
+export function namesDeployment(cmdline: string | undefined, id: string): boolean {
+  const found = /composefs=\??([0-9a-f]+)/.exec(cmdline ?? "")?.[1] ?? "";
+  const starts = Array.from(
+    { length: Math.max(found.length - windowDigits + 1, 0) },
+    (_, at) => at,
+  );
+  return starts.some((at) => id.includes(found.slice(at, at + windowDigits)));
+}
 
 /** `saved` stays as it is. */
 export async function tryTampered(
@@ -80,5 +97,5 @@ async function observe(name: string, paths: readonly string[], options: RowOptio
   const told = lines.filter((line) => telling.test(line));
   const last = told.findLast((line) => line.includes("prepare-root: "));
   const mounted = /prepare-root: mounted composefs:([0-9a-f]+)/.exec(last ?? "")?.[1] ?? null;
-  return { mounted, lines: told, cmdlines };
+  return { mounted, lines: told, cmdlines, text: lines.join("\n") };
 }

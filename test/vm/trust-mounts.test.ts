@@ -2,18 +2,21 @@
 // test/support/trust-rows.ts is a disk of its own, put right, attacked, and started by the real executable; one
 // VM for all. What must happen in each row stands there and in docs/security.md.
 
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { BUN, buildExecutable, EXECUTABLE } from "../../scripts/build.ts";
+import { ESP_FLOOR_FILE } from "../../shared/trust/esp-floor.ts";
+import type { Floor } from "../../shared/trust/floor.ts";
 import { cacheDir, projectDir } from "../support/cache.ts";
 import { run } from "../support/run.ts";
-import type { TrustResult } from "../support/trust-cases.ts";
-import { trustKey } from "../support/trust-place.ts";
+import type { EspResult, TrustResult } from "../support/trust-cases.ts";
+import { makeTrustPlace, sign, statementPath, trustKey } from "../support/trust-place.ts";
 import { TRUST_ROWS } from "../support/trust-rows.ts";
 import { startCaseMachine } from "./case-machine.ts";
 import { ensureDebianKernel } from "./debian-kernel.ts";
 import { ext4FromDir } from "./disks.ts";
+import { runTool } from "./tools-root.ts";
 
 const ATTACKS = [
   "a signed image",
@@ -73,10 +76,19 @@ const ATTACKS = [
 ];
 
 const MEGABYTES = 64;
+const ESP_MEGABYTES = 16;
 const STORE = "/run/store";
+const ROOT = "/run/root";
+
+interface Results {
+  readonly rows: Readonly<Record<string, TrustResult>>;
+  readonly esp: Readonly<
+    Record<"below" | "inUse" | "again" | "erased" | "unset" | "atFloor" | "belowTpm", EspResult>
+  > & { readonly raised: Floor };
+}
 
 /** Runs test/support/trust-cases.ts in a VM with Debian's kernel. */
-async function runTrustCases(): Promise<Readonly<Record<string, TrustResult>>> {
+async function runTrustCases(): Promise<Results> {
   await buildExecutable();
   const kernel = await ensureDebianKernel("trixie", console.log);
   const vmDir = join(cacheDir, "vm");
@@ -94,24 +106,57 @@ async function runTrustCases(): Promise<Readonly<Record<string, TrustResult>>> {
     mkdirSync(join(scratch, "tree"));
     const store = join(scratch, "store.raw");
     const path = await ext4FromDir(store, join(scratch, "tree"), MEGABYTES, "store", "verity");
-    const disks = [{ id: "store", path, mode: "write" }] as const;
-    await using machine = await startCaseMachine(kernel, programs, disks, console.log);
-    await machine.must(`mkdir ${STORE} && ln -s /program/bootc /run/prepare-root`);
-    const command = `/program/bun /program/trust-cases.js verity /run/disk/store ${STORE} /run/prepare-root`;
-    // Bun makes the outputs it is given non-blocking, for the rig's shell as well.
-    const text = await machine.must(`${command} 2>&1 | cat`, { timeoutMs: 600_000 });
-    const [found] = /^\{.*\}$/m.exec(text) ?? [];
-    if (found === undefined) throw new Error(`The cases failed:\n${text}`);
-    return JSON.parse(found);
+    const disks = [
+      { id: "store", path, mode: "write" },
+      { id: "machine", path: await makeMachineDisk(scratch), mode: "write" },
+    ] as const;
+    await using machine = await startCaseMachine(kernel, programs, disks, console.log, {});
+    await machine.must(`mkdir ${STORE} ${ROOT} && ln -s /program/bootc /run/prepare-root`);
+    const ask = async (words: string) => {
+      const command = `/program/bun /program/trust-cases.js ${words} /run/prepare-root`;
+      // Bun makes the outputs it is given non-blocking, for the rig's shell as well.
+      const text = await machine.must(`${command} 2>&1 | cat`, { timeoutMs: 600_000 });
+      const [found] = /^\{.*\}$/m.exec(text) ?? [];
+      if (found === undefined) throw new Error(`The cases failed:\n${text}`);
+      return JSON.parse(found);
+    };
+    return {
+      rows: await ask(`verity /run/disk/store ${STORE}`),
+      esp: await ask(`esp /run/disk/machine ${ROOT}`),
+    };
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
 }
 
+/** A GPT with an ESP, whose floor is above the image of the root file system, and that. */
+async function makeMachineDisk(scratch: string): Promise<string> {
+  const place = makeTrustPlace(join(scratch, "machine"), "a machine", {
+    conf: [],
+    damage: undefined,
+  });
+  // The one that is found is the one with a statement.
+  rmSync(statementPath(place, place.other.id));
+  const files = join(scratch, "esp");
+  mkdirSync(join(files, ESP_FLOOR_FILE, ".."), { recursive: true });
+  writeFileSync(join(files, ESP_FLOOR_FILE), sign(place.id, [trustKey("vendor")], { version: 43 }));
+  const root = await ext4FromDir(join(scratch, "root.raw"), place.disk, 40, "root", "verity");
+  const script = `set -e; cd "$1"
+    truncate -s ${ESP_MEGABYTES}M esp.raw; mkfs.vfat -n ESP esp.raw >/dev/null
+    mcopy -s -i esp.raw esp/EFI ::
+    truncate -s ${ESP_MEGABYTES + 48}M machine.raw
+    printf 'label: gpt\nsize=${ESP_MEGABYTES}MiB,type=uefi\ntype=linux\n' | sfdisk -q machine.raw
+    dd if=esp.raw of=machine.raw bs=1M seek=1 conv=notrunc status=none
+    dd if="$2" of=machine.raw bs=1M seek=${ESP_MEGABYTES + 1} conv=notrunc,sparse status=none`;
+  await runTool(["sh", "-c", script, "sh", scratch, root]);
+  return join(scratch, "machine.raw");
+}
+
 describe("in signed mode, with fs-verity", () => {
-  let results: Readonly<Record<string, TrustResult>>;
+  let results: Results["rows"];
+  let esp: Results["esp"];
   beforeAll(async () => {
-    results = await runTrustCases();
+    ({ rows: results, esp } = await runTrustCases());
   });
 
   test("every attack there is has a test", () => {
@@ -124,6 +169,35 @@ describe("in signed mode, with fs-verity", () => {
     expect(output).toMatch(says);
     expect(code).toBe(says.source.includes("refused") ? 1 : 0);
     expect(found).toMatchObject({ reads, mountsLeft: 0 });
+  });
+
+  test("the floor on the machine's own ESP, which is found and mounted where nobody sees it", () => {
+    const refusal = "has version 42, and this machine starts none below 43";
+    expect(esp.below).toMatchObject({ code: 1, mounted: 0 });
+    expect(esp.below.output).toContain(refusal);
+    expect(esp.again).toMatchObject({ code: 0, mounted: 0 });
+    expect(esp.again.output).toContain(" floor=42(esp) ");
+  });
+
+  test("an ESP that somebody has mounted is read all the same", () => {
+    expect(esp.inUse).toMatchObject({ code: 0, mounted: 1 });
+    expect(esp.inUse.output).toContain(" floor=42(esp) ");
+  });
+
+  test("an ESP that was erased is told, and no reason to refuse", () => {
+    expect(esp.erased).toMatchObject({ code: 0, mounted: 0 });
+    expect(esp.erased.output).toContain(" floor=none ");
+    expect(esp.erased.output).toContain("Cannot look for a version floor on the ESP: ");
+  });
+
+  test("the floor in a TPM, through the kernel's device", () => {
+    expect(esp.unset).toMatchObject({ code: 0 });
+    expect(esp.unset.output).toContain(" floor=none ");
+    expect(esp.raised).toEqual({ value: 42, source: "tpm", tpmUsable: true, problems: [] });
+    expect(esp.atFloor).toMatchObject({ code: 0 });
+    expect(esp.atFloor.output).toContain(" floor=42(tpm) ");
+    expect(esp.belowTpm).toMatchObject({ code: 1 });
+    expect(esp.belowTpm.output).toContain("has version 42, and this machine starts none below 43");
   });
 
   test("what was trusted is left for bootc status", () => {

@@ -186,6 +186,9 @@ describe("attaching", () => {
     expect(after).toEqual(expect.arrayContaining(before));
     expect(after).toHaveLength(before.length + 1);
     expect(await findDocuments(`${layout}:v1`)).toEqual([]);
+    await run("--key", at("old.key"), "--version", "2", `oci:${layout}:@0`);
+    expect(readIndex().manifests[1]).toEqual(stable);
+    expect(parse((await findDocuments(`${layout}:v1`))[0]!).statement.version).toBe(2);
   });
 
   test("an image behind an index: the index follows", async () => {
@@ -365,7 +368,7 @@ describe("refusals, after which nothing has changed", () => {
     await run(...sign42);
     expect(await refusal(...sign42)).toMatch(/^state: .* already; --force signs again$/);
     const lower = ["--key", at("new.key"), "--version", "41", `oci:${layout}`];
-    expect(await refusal(...lower)).toContain("signed as version 42 already, which is above 41");
+    expect(await refusal(...lower)).toContain("has a statement of version 42, which is above 41");
     const twice = ["--key", at("new.key"), "--key", at("new.key"), ...sign42.slice(2)];
     expect(await refusal(...twice)).toContain("is given twice");
     await run("--force", ...sign42);

@@ -2,6 +2,7 @@
 // (bootc.md 1.2, 4.13).
 
 import { Command } from "@commander-js/extra-typings";
+import { requireStartable } from "../deploy/host-trust.ts";
 import { notePending } from "../deploy/pending.ts";
 import { applyRollback } from "../deploy/rollback.ts";
 import { planRollback } from "../deploy/rollback-plan.ts";
@@ -29,7 +30,9 @@ export function makeRollbackCommand(terminal: Terminal) {
 export function rollBack(terminal: Terminal, dryRun: boolean): boolean {
   using session = openSession("write", "rollback");
   const { system, boot, booted } = session;
-  const plan = planRollback(observeWorld(system, boot, booted));
+  const world = observeWorld(system, boot, booted);
+  const plan = planRollback(world);
+  requireStartable(session, world, plan.id);
   if (dryRun) {
     terminal.write(formatPlan({ kind: "rollback", ...plan }));
     return false;

@@ -5,7 +5,7 @@ import type { Descriptor } from "../../shared/format/oci/manifest.ts";
 import { verifyBlob } from "../image/blob.ts";
 import { readBlobFile } from "../image/blob-file.ts";
 import type { ImageSource, ResolvedImage } from "../image/resolved-image.ts";
-import type { LayoutWriter } from "./layout-writer.ts";
+import type { BlobDescriptor, LayoutWriter } from "./layout-writer.ts";
 
 const OCI_LAYER = "application/vnd.oci.image.layer.v1.tar";
 
@@ -19,16 +19,17 @@ export async function copyLayers(
   const layers: Descriptor[] = [];
   for (const [index, layer] of image.manifest.layers.entries()) {
     const diffId = image.config.rootfs.diff_ids[index]!;
-    const tar: Descriptor = { mediaType: OCI_LAYER, digest: diffId, size: 0 };
-    if (layout.has(layer)) {
-      layers.push(convertLayer(layer));
-      continue;
-    }
-    const blob = await layout.put(stopAt(source.openLayer(layer, diffId), signal));
-    // The transport has the tar only, and has checked it.
-    layers.push(blob.digest === layer.digest ? convertLayer(layer) : { ...tar, ...blob });
+    const blob = layout.has(layer)
+      ? layer
+      : await layout.put(stopAt(source.openLayer(layer, diffId), signal));
+    layers.push(blob.digest === diffId ? tarLayer(blob) : convertLayer(layer));
   }
   return layers;
+}
+
+/** Of a transport that has the tars only, or an image that has them as they are. */
+function tarLayer({ digest, size }: BlobDescriptor): Descriptor {
+  return { mediaType: OCI_LAYER, digest, size };
 }
 
 async function* stopAt(chunks: AsyncIterable<Uint8Array>, signal: AbortSignal) {

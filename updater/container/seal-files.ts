@@ -8,12 +8,13 @@ import { formatDump } from "../../shared/format/tree/dump-format.ts";
 import { byteStringToBytes } from "../../shared/format/tree/node.ts";
 import type { Repository } from "../../shared/store/repository.ts";
 import { writeChunksAtomic } from "../../shared/txn/atomic.ts";
+import type { ImageFile } from "../image/boot-kernel.ts";
 import { openFileContent } from "../image/file-content.ts";
 import { lookupFile } from "../image/tree-lookup.ts";
 import { makeKeyArchive } from "./ephemeral-key.ts";
 import { readFileChunks } from "./file-chunks.ts";
 import { scanInitramfs } from "./initramfs-scan.ts";
-import { packRuntime, RUNTIME_DIRECTORY } from "./runtime-addon.ts";
+import { packRuntime, RUNTIME_DIRECTORY, RUNTIME_PREFIX } from "./runtime-addon.ts";
 import { extractKernel, type KernelParts } from "./seal-kernel.ts";
 import { GLOBAL_ADDONS, KERNELS, type PlacedFile } from "./seal-layer.ts";
 import type { SealPlan } from "./seal-plan.ts";
@@ -55,11 +56,8 @@ export async function makeSealFiles(shop: Workshop): Promise<SealFiles> {
   const dump = join(directory, "dump");
   const lines = formatDump(plan.bootTree, { dialect: "rust" });
   writeChunksAtomic(null, dump, toBytes(lines), { mode: 0o600, sync: false });
-  const addons = prepareAddons(shop, listAddons(shop)).map(({ path, file }) => ({
-    path: `${KERNELS}/${name}.extra.d/${path}`,
-    file,
-  }));
-  const runtime = request.sharedRuntime ? await makeRuntimeAddon(shop, parts) : null;
+  const addons = listAddons(shop, name).map((addon) => signAddon(shop, addon));
+  const runtime = request.sharedRuntime ? await makeRuntimeAddon(shop, parts, addons) : null;
   return {
     files: [
       { path: `${KERNELS}/${name}`, file: uki },
@@ -123,43 +121,64 @@ function stubArguments({ repo, plan, directory }: Workshop, kind: "linux" | "add
   return ["--stub", path];
 }
 
-async function makeRuntimeAddon(shop: Workshop, { initrd }: KernelParts): Promise<PlacedFile> {
+/** Null when it is among the addons already. */
+async function makeRuntimeAddon(
+  shop: Workshop,
+  { initrd }: KernelParts,
+  addons: readonly PlacedFile[],
+): Promise<PlacedFile | null> {
   const { repo, plan, directory } = shop;
   const { compression } = await scanInitramfs(readFileChunks(initrd), RUNTIME_DIRECTORY);
   const { name, path } = await packRuntime(repo, plan.tree, compression, directory);
+  const place = `${GLOBAL_ADDONS}/${name}`;
+  if (addons.some((each) => each.path === place)) return null;
   const output = join(directory, `unsigned-${name}`);
   const stub = stubArguments(shop, "addon");
   runUkify(["build", ...stub, "--initrd", path, "--output", output]);
-  return { path: `${GLOBAL_ADDONS}/${name}`, file: sign(shop, output, name) };
+  return { path: place, file: sign(shop, output, name) };
 }
 
-/** Those of the kernel that is replaced, as far as they are not given anew, and those that are given. */
-function listAddons({ repo, plan, request, directory }: Workshop): readonly PlacedFile[] {
-  const given = request.addons.map((file) => ({ path: basename(file), file }));
-  const wrong = given.find(({ path, file }) => !path.endsWith(ADDON_SUFFIX) || !existsSync(file));
+/** Those that are given, and of the kernel that is replaced those that are not given anew. */
+function listAddons(shop: Workshop, kernel: string): readonly PlacedFile[] {
+  const { plan, request } = shop;
+  const given = request.addons.map((file) => ({ name: basename(file), file }));
+  const wrong = given.find(({ name, file }) => !name.endsWith(ADDON_SUFFIX) || !existsSync(file));
   if (wrong !== undefined) {
     throw new UsageError(
       "bad-value",
       `"${wrong.file}" is no addon: there has to be a file whose name ends in "${ADDON_SUFFIX}"`,
     );
   }
-  const kept = plan.kernel.previous?.addons ?? [];
-  const carried = kept
-    .filter(({ name }) => !given.some(({ path }) => path === name))
-    .map(({ name, file }) => {
-      const path = join(directory, `previous-${name}`);
-      writeChunksAtomic(null, path, openFileContent(repo, file), { mode: 0o600, sync: false });
-      return { path: name, file: path };
-    });
-  return [...carried, ...given].sort((a, b) => (a.path < b.path ? -1 : 1));
+  const kept = keptAddons(plan)
+    .filter(({ name }) => !given.some((each) => each.name === name))
+    .map((addon) => extractAddon(shop, addon));
+  const isRuntime = (name: string) => name.startsWith(RUNTIME_PREFIX);
+  return [...kept, ...given]
+    .map(({ name, file }) => ({
+      path: isRuntime(name) ? `${GLOBAL_ADDONS}/${name}` : `${KERNELS}/${kernel}.extra.d/${name}`,
+      file,
+    }))
+    .sort((a, b) => (a.path < b.path ? -1 : 1));
 }
 
-/** Addons that the signer's certificate does not vouch for yet are signed, too. */
-function prepareAddons(shop: Workshop, addons: readonly PlacedFile[]): readonly PlacedFile[] {
-  return addons.map(({ path, file }) => {
-    hasSignature(file);
-    return { path, file: sign(shop, file, path) };
-  });
+/** An initramfs that is taken out of a unified kernel may need the program from the addon that came with it. */
+function keptAddons({ kernel }: SealPlan): readonly ImageFile[] {
+  const { plain, previous } = kernel;
+  if (previous === null) return [];
+  const runtimes = previous.globalAddons.filter(({ name }) => name.startsWith(RUNTIME_PREFIX));
+  return [...previous.addons, ...(plain === null ? runtimes : [])];
+}
+
+function extractAddon({ repo, directory }: Workshop, { name, file }: ImageFile) {
+  const path = join(directory, `previous-${name}`);
+  writeChunksAtomic(null, path, openFileContent(repo, file), { mode: 0o600, sync: false });
+  return { name, file: path };
+}
+
+/** FormatError when it is no EFI program. */
+function signAddon(shop: Workshop, { path, file }: PlacedFile): PlacedFile {
+  hasSignature(file);
+  return { path, file: sign(shop, file, basename(path)) };
 }
 
 /** The signed program, or without a signer and where it is signed already the same. */

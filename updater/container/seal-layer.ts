@@ -22,7 +22,6 @@ import { MODULES, type SealKernel } from "./seal-kernel.ts";
 export const KERNELS = "boot/EFI/Linux";
 export const GLOBAL_ADDONS = "boot/loader/addons";
 const WHITEOUT = ".wh.";
-const OPAQUE = ".wh..wh..opq";
 const FILE_MODE = 0o644;
 const DIRECTORY_MODE = 0o755;
 
@@ -63,8 +62,6 @@ export function makeMembers(
   change: {
     readonly hidden: readonly string[];
     readonly files: readonly PlacedFile[];
-    /** Directories that lose what they had. */
-    readonly emptied: readonly string[];
   },
 ): readonly LayerMember[] {
   const usr = lookupDirectory(tree, "usr")!;
@@ -82,11 +79,12 @@ export function makeMembers(
     const entry = { ...emptyEntry(path), ...time, mode: FILE_MODE, sizeBytes };
     members.set(path, { entry, file });
   };
-  for (const path of change.hidden) {
+  const added = new Set(change.files.map(({ path }) => path));
+  // What is replaced needs no whiteout, and with one readers would not agree.
+  for (const path of change.hidden.filter((each) => !added.has(each))) {
     const slash = path.lastIndexOf("/") + 1;
     addFile(`${path.slice(0, slash)}${WHITEOUT}${path.slice(slash)}`, null, 0);
   }
-  for (const path of change.emptied) addFile(`${path}/${OPAQUE}`, null, 0);
   for (const { path, file } of change.files) addFile(path, file, statSync(file).size);
   // Whiteouts act on what the same layer added before: "." comes before everything they stand beside.
   return [...members.keys()].sort(comparePaths).map((path) => members.get(path)!);

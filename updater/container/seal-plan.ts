@@ -52,7 +52,7 @@ export async function planSeal(
   const kernel = chooseSealKernel(tree, choices);
   const hidden = listHidden(tree, kernel);
   const bootTree = await readImageTree(repo, diffIds);
-  for (const { entry } of makeMembers(tree, { hidden, files: [], emptied: [] })) {
+  for (const { entry } of makeMembers(tree, { hidden, files: [] })) {
     applyEntry(bootTree, entry, { kind: "inline", bytes: new Uint8Array(0) });
   }
   const readFile: FileReader = (file) => readFileContent(repo, file, MAX_CONFIG_BYTES);

@@ -96,12 +96,9 @@ export async function makeSealedImage(
     ...{ repo, plan, directory },
     request: { ...request, publicKey: keys.publicKey },
   });
-  const { previous } = plan.kernel;
-  const extra = `boot/EFI/Linux/${plan.kernel.version}.efi.extra.d`;
   const members = makeMembers(plan.tree, {
     hidden: plan.hidden,
     files: files.files,
-    emptied: (previous?.addons.length ?? 0) > 0 ? [extra] : [],
   });
   const statement =
     request.statement === null ? null : signDigest(plan, request.statement, keys.signers);

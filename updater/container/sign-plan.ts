@@ -54,7 +54,7 @@ export function planSigning(request: SignRequest): SignPlan {
   if (newest > statement.version && !force) {
     throw new StateError(
       "conflict",
-      `The image is signed as version ${newest} already, which is above ${statement.version}; give a higher --version, or --force`,
+      `The image has a statement of version ${newest}, which is above ${statement.version}; give a higher --version, or --force`,
     );
   }
   const signatures = new Map<string, StatementSignature>();

@@ -2,20 +2,24 @@
 // so that the digest of what is left can be put into a unified kernel made of the two.
 //
 // Renames only: nothing is copied, so both places must be on one file system. What was moved is moved back
-// when the second one fails.
+// when the second one fails. The directory they were in keeps its time, so that the digest is that of the image
+// with a layer that takes them away (seal-layer.ts).
 
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { isErrno, StateError } from "../../shared/error.ts";
+import { utimensat } from "../../shared/sys/attributes.ts";
 import { RENAME } from "../../shared/sys/constants.ts";
 import { renameat2 } from "../../shared/sys/link.ts";
-import { fstatatIfExists } from "../../shared/sys/stat.ts";
+import { fstatat, fstatatIfExists } from "../../shared/sys/stat.ts";
 import { requirePlainKernel } from "./rootfs-kernel.ts";
 
 const FILES = ["initramfs.img", "vmlinuz"];
 
 export interface SplitPlan {
   readonly version: string;
+  /** Where the files are. */
+  readonly source: string;
   /** Made when it is not there. */
   readonly directory: string;
   readonly moves: readonly { readonly from: string; readonly to: string }[];
@@ -30,17 +34,20 @@ export function planSplit(rootfs: string, output: string): SplitPlan {
   if (missing !== undefined) {
     throw new StateError("missing", `There is no "${missing.from}"; run dracut before this`);
   }
-  return { version: kernel.version, directory, moves };
+  return { version: kernel.version, source: kernel.path, directory, moves };
 }
 
-export function splitKernel({ directory, moves }: SplitPlan): void {
+export function splitKernel({ source, directory, moves }: SplitPlan): void {
   mkdirSync(directory, { recursive: true });
+  const { mtimeSec, mtimeNsec } = fstatat(null, source);
   for (const [index, { from, to }] of moves.entries()) {
     try {
       renameat2(null, from, null, to, RENAME.NOREPLACE);
     } catch (cause) {
       for (const done of moves.slice(0, index)) renameat2(null, done.to, null, done.from);
       throw explainRename(cause, from, to);
+    } finally {
+      utimensat(null, source, mtimeSec, mtimeNsec);
     }
   }
 }

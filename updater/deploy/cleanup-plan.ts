@@ -184,7 +184,8 @@ function without(needed: ReadonlySet<string>, entries: readonly BootEntry[]): Re
 
 /** A pin whose entry is lost starts the kernel with its name, else it may be any. */
 function findKernelDoubt(world: World, lost: ReadonlySet<string>): string | null {
-  const named = new Set(world.kernels.map(artefactOwner));
+  const ukis = world.ukis.map((name) => name.replace(/\.efi$/, ""));
+  const named = new Set([...world.kernels, ...ukis].map(artefactOwner));
   const unclear = [...lost].find((id) => world.pins.has(id) && !named.has(id));
   return unclear === undefined
     ? null

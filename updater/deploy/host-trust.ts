@@ -1,7 +1,7 @@
 // The part of `bootc status` that is about trust: every deployment, and the machine (docs/status.md). Reads, and
 // what cannot be read is a problem and nothing more.
 
-import { describeError } from "../../shared/error.ts";
+import { describeError, PolicyError } from "../../shared/error.ts";
 import type { Repository } from "../../shared/store/repository.ts";
 import { type Floor, readFloor } from "../../shared/trust/floor.ts";
 import { findMount } from "../boot/mount-table.ts";
@@ -18,6 +18,8 @@ import { isOnTrial } from "./trial.ts";
 import { findRevoked, floorPlaces, planFloor } from "./trust-settlement.ts";
 import type { World } from "./world.ts";
 
+const EXPIRY_NOTICE_MS = 14 * 24 * 3600 * 1000;
+
 export interface MachineTrust {
   readonly secureBoot: SecureBoot;
   readonly tpm: boolean;
@@ -29,6 +31,8 @@ export interface MachineTrust {
 export interface HostTrust {
   readonly machine: MachineTrust;
   readonly describe: (state: DeploymentState, verityOptional: boolean) => DeploymentTrust;
+  /** In the menu although the running image revokes them. */
+  readonly revoked: readonly string[];
   readonly problems: readonly string[];
 }
 
@@ -64,8 +68,34 @@ export function readHostTrust(place: Place, world: World): HostTrust | null {
       next: findNext(describe(own, booted.verityOptional), facts),
     },
     describe,
+    revoked: running === null ? [] : findRevoked(world, running),
     problems,
   };
+}
+
+/**
+ * PolicyError when the deployment would be refused at its start: its entry is not counted any more, so the machine
+ * would try it for ever.
+ */
+export function requireStartable(place: Place, world: World, id: string): void {
+  const trust = readHostTrust(place, world);
+  const state = world.states.find((each) => each.id === id);
+  if (trust === null || state === undefined) return;
+  const short = id.slice(0, 12);
+  if (trust.revoked.includes(id)) {
+    throw new PolicyError(
+      "revoked",
+      `Deployment ${short} is revoked by the running image; "bootc delete-deployment ${short}" removes it`,
+      { id },
+    );
+  }
+  const { refusal } = trust.describe(state, false);
+  if (refusal === null) return;
+  throw new PolicyError(
+    "rejected",
+    `Deployment ${short} would be refused when it is started (${refusal})`,
+    { id },
+  );
 }
 
 const NO_STATE = { origin: null, complete: false } as const;
@@ -157,7 +187,7 @@ function findProblems(
   const isBehind = target?.kind === "raise" && (floor?.value ?? 0) < target.version;
   return [
     ...revoked,
-    ...(running.anchors.expired === "warn" ? describeExpiry(evidence) : []),
+    ...describeExpiry(evidence, running),
     ...(isBehind
       ? [
           `Images of older versions than ${target.version} would still start: the version floor is ${floor?.value ?? "not set"}; ` +
@@ -167,11 +197,22 @@ function findProblems(
   ];
 }
 
-/** Where that is no reason to refuse it; else its refusal says so. */
-function describeExpiry(evidence: StartEvidence | null): readonly string[] {
+/** Once it is over, and where that matters, its refusal says so. */
+function describeExpiry(
+  evidence: StartEvidence | null,
+  { anchors }: ImageTrust,
+): readonly string[] {
   const expires = evidence?.expires ?? null;
-  if (expires === null || Date.now() < Date.parse(expires)) return [];
-  return [`The signature of the running deployment expired at ${expires}: update it`];
+  if (expires === null) return [];
+  const leftMs = Date.parse(expires) - Date.now();
+  if (leftMs > EXPIRY_NOTICE_MS) return [];
+  const what = "The signature of the running deployment";
+  if (anchors.expired === "warn") {
+    return leftMs > 0 ? [] : [`${what} expired at ${expires}: update it`];
+  }
+  return leftMs > 0
+    ? [`${what} expires at ${expires}, and then it does not start any more: update it`]
+    : [];
 }
 
 function findNext(own: DeploymentTrust, { running, secureBoot }: Facts): NextMode | null {

@@ -1,7 +1,7 @@
 // Asking updater/trust about an image that is to be deployed: what it trusts is in its tree, what runs trusts is
 // below /usr, the floor in the TPM and on the ESP. Everything is read, nothing written.
 
-import { StateError } from "../../shared/error.ts";
+import { PolicyError, StateError } from "../../shared/error.ts";
 import type { Repository } from "../../shared/store/repository.ts";
 import { type Floor, readFloor } from "../../shared/trust/floor.ts";
 import type { BootDirectory } from "../boot/boot-layout.ts";
@@ -55,6 +55,7 @@ export function admitDeployment(place: TrustPlace, request: TrustRequest): Deplo
   const trust = readBootImageTrust(place.repo, image);
   const floor = trust.anchors.signed ? readFloorFor(place, trust) : null;
   if (floor !== null) requireTpm(place, trust, floor);
+  requireVerity(place.repo, trust);
   const admission = admitImage({
     id: image.deploymentId,
     image: trust,
@@ -135,6 +136,15 @@ export function readFloorFor(
 ): Floor {
   const tpmPath = isForThisMachine ? findTpm(system) : null;
   return readFloor({ tpmPath, espPath: boot.layout.ukiPath, anchors });
+}
+
+/** As its initramfs will, for which "?" on the command line does not count. */
+function requireVerity({ path, secure }: Repository, { anchors }: ImageTrust): void {
+  if (secure || !anchors.signed || anchors.allowMissingVerity) return;
+  throw new PolicyError(
+    "rejected",
+    `The image starts only where fs-verity protects it, and the repository "${path}" is without: install to a file system that has it, or say "allow-missing-verity=true" in the image's trust.conf`,
+  );
 }
 
 /** As its initramfs will. */

@@ -31,7 +31,7 @@ import {
   type SoftRebootPlan,
 } from "./soft-reboot-plan.ts";
 import { readStagedFile } from "./state-directory.ts";
-import { requireBooted, type World } from "./world.ts";
+import { observeWorld, requireBooted, type World } from "./world.ts";
 
 type Refusal = Extract<SoftRebootPlan, { kind: "refused" }>;
 
@@ -139,12 +139,19 @@ function enter(
 function stay(deployer: Deployer, world: World, { forceReboot, program }: ShutdownTools): void {
   try {
     // Once the entries are exchanged, what runs is not what is meant to run.
-    const isCommitted = world.stagedFile !== null && readStagedFile(deployer.system) === null;
-    if (isCommitted) forceReboot();
+    if (isCommitted(deployer, world)) forceReboot();
     else mountNextRoot(deployer.system, program, describeRunning(deployer.system, world, program));
   } catch {
     forceReboot();
   }
+}
+
+/** Whether finalizing got as far as the exchange; the note of what is staged goes after it. */
+function isCommitted({ boot, system }: Deployer, { booted, stagedFile }: World): boolean {
+  if (stagedFile === null) return false;
+  if (readStagedFile(system) === null) return true;
+  const { live } = observeWorld(system, boot, booted);
+  return live.find(({ deploymentId }) => deploymentId !== null)?.deploymentId === stagedFile.id;
 }
 
 /** What runs, to be mounted once more and in the same way, whatever its image says about that. */

@@ -193,6 +193,18 @@ describe("what else a unified kernel brings", () => {
   });
 });
 
+test("a pinned deployment keeps its kernel, with an entry and without", () => {
+  const first = readKernels(installWorld(imageOf("sealed", "a")));
+  const pinned = { ...first, pins: new Set([idOf("a")]) };
+  const third = update(update(pinned, imageOf("sealed", "b")), imageOf("sealed", "c"));
+  expect(third.live.map(({ deploymentId }) => deploymentId?.[0])).toEqual(["c", "b", "a"]);
+  expect(clean(third)).toEqual(third);
+  const lost = third.live.filter(({ deploymentId }) => deploymentId !== idOf("a"));
+  const old = `bootc_composefs-${idOf("d")}.efi`;
+  const cleaned = clean({ ...third, live: lost, ukis: [...third.ukis, old] });
+  expect(cleaned.ukis).toEqual(third.ukis);
+});
+
 test("a staged unified kernel that is gone is not made the default", () => {
   const world = installWorld(makeImage("a"));
   const staged = afterStage(world, planStage(world, stageRequest(imageOf("sealed", "b"))));

@@ -28,9 +28,9 @@ const WRITTEN = 0x20000000;
 /** Declared when a TPM is spoken to: every start of a machine without keys would pay for it. */
 function declareLayouts() {
   /** Handle areas and parameters, all with the same head and session. */
-  const head = (code: number) => ({
-    tag: constant(u16be, TAG.SESSIONS),
-    size: u32be,
+  const head = (code: number, sizeBytes: number, tag: number = TAG.SESSIONS) => ({
+    tag: constant(u16be, tag),
+    size: constant(u32be, sizeBytes),
     code: constant(u32be, code),
   });
   const session = {
@@ -42,19 +42,17 @@ function declareLayouts() {
   };
 
   const ReadPublic = struct("TPM2_NV_ReadPublic", 14, {
-    tag: constant(u16be, TAG.NO_SESSIONS),
-    size: constant(u32be, 14),
-    code: constant(u32be, COMMAND.NV_READ_PUBLIC),
+    ...head(COMMAND.NV_READ_PUBLIC, 14, TAG.NO_SESSIONS),
     index: u32be,
   });
   const Increment = struct("TPM2_NV_Increment", 31, {
-    ...head(COMMAND.NV_INCREMENT),
+    ...head(COMMAND.NV_INCREMENT, 31),
     authHandle: u32be,
     index: u32be,
     ...session,
   });
   const Read = struct("TPM2_NV_Read", 35, {
-    ...head(COMMAND.NV_READ),
+    ...head(COMMAND.NV_READ, 35),
     authHandle: u32be,
     index: u32be,
     ...session,
@@ -62,7 +60,7 @@ function declareLayouts() {
     offset: constant(u16be, 0),
   });
   const Undefine = struct("TPM2_NV_UndefineSpace", 31, {
-    ...head(COMMAND.NV_UNDEFINE_SPACE),
+    ...head(COMMAND.NV_UNDEFINE_SPACE, 31),
     authHandle: constant(u32be, OWNER),
     index: u32be,
     ...session,
@@ -77,7 +75,7 @@ function declareLayouts() {
     dataBytes: u16be,
   };
   const Define = struct("TPM2_NV_DefineSpace", 77, {
-    ...head(COMMAND.NV_DEFINE_SPACE),
+    ...head(COMMAND.NV_DEFINE_SPACE, 77),
     authHandle: constant(u32be, OWNER),
     ...session,
     newPasswordBytes: constant(u16be, 0),
@@ -119,25 +117,20 @@ export function encodeReadPublic(index: number): Uint8Array {
 }
 
 export function encodeIncrement(index: number): Uint8Array {
-  return layouts().Increment.encode({
-    size: layouts().Increment.sizeBytes,
-    authHandle: index,
-    index,
-  });
+  return layouts().Increment.encode({ authHandle: index, index });
 }
 
 export function encodeRead(index: number): Uint8Array {
-  return layouts().Read.encode({ size: layouts().Read.sizeBytes, authHandle: index, index });
+  return layouts().Read.encode({ authHandle: index, index });
 }
 
 export function encodeUndefine(index: number): Uint8Array {
-  return layouts().Undefine.encode({ size: layouts().Undefine.sizeBytes, index });
+  return layouts().Undefine.encode({ index });
 }
 
 /** `policy`: 32 bytes that the index keeps and never changes. */
 export function encodeDefineCounter(index: number, policy: Uint8Array): Uint8Array {
   return layouts().Define.encode({
-    size: layouts().Define.sizeBytes,
     index,
     nameAlgorithm: SHA256,
     attributes: COUNTER_ATTRIBUTES,
@@ -148,24 +141,26 @@ export function encodeDefineCounter(index: number, policy: Uint8Array): Uint8Arr
 
 /** FormatError when `bytes` is no response. */
 export function decodeResponse(response: Uint8Array): TpmResponse {
-  const { code, size } = layouts().ResponseHead.decode(response);
+  const { ResponseHead } = layouts();
+  const { code, size } = ResponseHead.decode(response);
   if (size !== response.length) {
     throw new FormatError("bad-value", `TPM response says ${size} bytes, has ${response.length}`, {
       format: "tpm",
     });
   }
-  return { code, body: response.subarray(layouts().ResponseHead.sizeBytes) };
+  return { code, body: response.subarray(ResponseHead.sizeBytes) };
 }
 
 /** Of the answer to `encodeReadPublic`; null when the index is not a counter as `encodeDefineCounter` makes it. */
 export function decodeCounterPublic(
   body: Uint8Array,
 ): { readonly policy: Uint8Array; readonly written: boolean } | null {
-  const sized = layouts().CounterPublic.sizeBytes;
-  if (body.length < 2 + sized || body[0] !== 0 || body[1] !== sized) return null;
-  let found: ReturnType<ReturnType<typeof layouts>["CounterPublic"]["decode"]>;
+  const { CounterPublic } = layouts();
+  const { sizeBytes } = CounterPublic;
+  if (body.length < 2 + sizeBytes || body[0] !== 0 || body[1] !== sizeBytes) return null;
+  let found: ReturnType<typeof CounterPublic.decode>;
   try {
-    found = layouts().CounterPublic.decode(body, 2);
+    found = CounterPublic.decode(body, 2);
   } catch (error) {
     if (error instanceof FormatError) return null;
     throw error;

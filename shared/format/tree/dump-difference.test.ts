@@ -50,6 +50,10 @@ test("what is shown is printable and bounded", () => {
   expect(long?.before).toHaveLength(301);
   expect(findDumpDifference(bytes("/\\x1b[2J 1"), [])?.path).toBe("/\\x1b[2J");
   expect(findDumpDifference([Buffer.from("/a \u001b[2J\n")], [])?.before).toBe("/a ?[2J");
+  expect(findDumpDifference([Buffer.from(`//${"x".repeat(400)}\u0007`)], [])?.path).toHaveLength(
+    301,
+  );
+  expect(findDumpDifference([Buffer.from("/a\u0007 1\n")], [])?.path).toBe("/a?");
 });
 
 test("a line without end is refused before memory runs out", () => {

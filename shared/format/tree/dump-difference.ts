@@ -76,11 +76,15 @@ function unescapeName(name: string): string {
 /** Control characters stay escaped: it is shown on terminals. */
 function showPath(path: string): string {
   const text = Buffer.from(unescapeName(path), "latin1").toString("utf8");
-  return /[\u0000-\u001f\u007f\ufffd]/.test(text) ? path : text;
+  const isShown = !/[\u0000-\u001f\u007f-\u009f\ufffd]/.test(text);
+  return isShown && text.length <= SHOWN_CHARACTERS ? text : shorten(path);
 }
 
 function cut(line: string | null): string | null {
-  if (line === null) return null;
+  return line === null ? null : shorten(line);
+}
+
+function shorten(line: string): string {
   const printable = line.replaceAll(/[^\x20-\x7e]/g, "?");
   return printable.length <= SHOWN_CHARACTERS
     ? printable

@@ -1,11 +1,13 @@
 // Fuzz target: the small files of a deployment, chosen by the first byte: origin, staged file, policy record,
-// and the image record of old bootc. What was read can be written and read again; what becomes part of a path is
+// the image record of old bootc, the records of addons and of trust. What was read can be written and read again; what becomes part of a path is
 // a digest.
 
+import { formatAddonRecord, parseAddonRecord } from "../../../updater/deploy/addon-record.ts";
 import { parseLegacyImage } from "../../../updater/deploy/legacy-image.ts";
 import { formatOrigin, parseOrigin } from "../../../updater/deploy/origin.ts";
 import { formatPolicyRecord, parsePolicyRecord } from "../../../updater/deploy/policy-record.ts";
 import { formatStagedFile, parseStagedFile } from "../../../updater/deploy/staged-file.ts";
+import { formatTrustRecord, parseTrustRecord } from "../../../updater/trust/trust-record.ts";
 import { attempt, checkEqual, type FuzzTarget, PropertyError } from "../target.ts";
 
 const ORIGIN = `[origin]
@@ -24,8 +26,17 @@ const POLICY = {
 };
 const RECORD = { config: {}, manifest: { config: { digest: "sha256:00", size: 1 }, layers: [] } };
 
+const ADDONS = "4".charCodeAt(0);
+const TRUST = "5".charCodeAt(0);
+const TRUST_RECORD = {
+  ...{ form: "signed", unified: false, hasLastingKeys: true, signed: true },
+  keys: [{ name: "vendor.pub", base64: Buffer.alloc(32, 9).toString("base64") }],
+  ...{ counter: "auto", expired: "refuse", allowMissingVerity: false },
+};
+
 export const target: FuzzTarget = {
-  focus: /^updater\/deploy\/(origin|staged-file|policy-record|legacy-image)\.ts/,
+  focus:
+    /^updater\/(deploy\/(origin|staged-file|policy-record|legacy-image|addon-record)|trust\/trust-record)\.ts/,
   maxBytes: 4096,
   words:
     "[origin]|[boot]|[image]|boot_type=|uki|bls|manifest_digest=|sha256:|../|\n|=|{|}|null|true".split(
@@ -36,10 +47,14 @@ export const target: FuzzTarget = {
     Buffer.from(`1{"depl_id":"${"ab".repeat(64)}","finalization_locked":false}`),
     Buffer.from(`2${JSON.stringify(POLICY)}`),
     Buffer.from(`3${JSON.stringify(RECORD)}`),
+    Buffer.from(`5${JSON.stringify(TRUST_RECORD)}`),
+    Buffer.from('4["bootc-x.addon.efi","bootc-a+1.addon.efi"]\n'),
   ],
   check(input) {
     const bytes = input.subarray(1);
     const text = Buffer.from(bytes).toString("utf8");
+    if (input[0] === ADDONS) return checkAddons(text);
+    if (input[0] === TRUST) return checkTrust(bytes);
     switch ((input[0] ?? 0) % 4) {
       case 0:
         return checkOrigin(text);
@@ -69,6 +84,22 @@ function checkOrigin(text: string): boolean {
   if ("error" in written) throw new PropertyError(`Origin cannot be written: ${written.error}`);
   const again = parseOrigin(written.value, "again");
   checkEqual(JSON.stringify(again), JSON.stringify(origin), "Origin written and read");
+  return true;
+}
+
+function checkAddons(text: string): boolean {
+  const names = parseAddonRecord(text, "addons");
+  for (const name of names) checkEqual(/^bootc-[^/\0]+$/.test(name), true, "Name of an addon");
+  const again = parseAddonRecord(formatAddonRecord(names), "again");
+  checkEqual(again.join(), [...new Set(names)].sort().join(), "Record written and read");
+  return true;
+}
+
+function checkTrust(bytes: Uint8Array): boolean {
+  const trust = parseTrustRecord(bytes, "trust");
+  const written = formatTrustRecord(trust);
+  const again = formatTrustRecord(parseTrustRecord(Buffer.from(written), "again"));
+  checkEqual(again, written, "Record written and read");
   return true;
 }
 
