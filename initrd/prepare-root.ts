@@ -3,7 +3,13 @@
 // What decides (settings, keys, revocations) lies in the initramfs and is read before the disk is looked at.
 // Everything here is synchronous: mounts and namespaces belong to this one thread.
 
-import { describeError, isErrno, StateError, UsageError } from "../shared/error.ts";
+import {
+  describeError,
+  isErrno,
+  StateError,
+  UnsupportedError,
+  UsageError,
+} from "../shared/error.ts";
 import type { TrustAnchors } from "../shared/format/trust/anchors.ts";
 import { MOUNT_ATTR, MS, O } from "../shared/sys/constants.ts";
 import type { Fd } from "../shared/sys/fd.ts";
@@ -66,6 +72,7 @@ export function prepareRoot(options: Options, surroundings: Surroundings): Outco
   using image = openRootImage(disk.fd, options.sysroot, parameters.composefs, (karg) =>
     judgeStart(karg, disk.fd, anchors, options),
   );
+  if (image.trust.verityRequired && !features.verity) throw signedWithoutVerity();
   const checked = performance.now();
   const plan = planMounts(image.karg.digest, settings, parameters.volatile);
   checkStateDir(disk.fd, plan);
@@ -144,6 +151,14 @@ function withoutKarg(sysroot: Fd, anchors: TrustAnchors | null): Outcome {
   }
   const text = "nothing to do: no composefs=, and the root disk holds an ordinary system";
   return { id: null, text, warnings: [] };
+}
+
+/** Otherwise the advice would be a "?", which does not count here. */
+function signedWithoutVerity(): UnsupportedError {
+  return new UnsupportedError(
+    "feature",
+    "The kernel cannot check files by fs-verity (overlayfs verity=require needs Linux 6.6), as signed images want: use a newer one, or set allow-missing-verity=true in the initramfs' trust.conf",
+  );
 }
 
 /** The mount of the root disk that the new root's own are copied from. */

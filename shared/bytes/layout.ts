@@ -53,18 +53,6 @@ export const u32 = integer(
   (v, o, x) => v.setUint32(o, x, true),
 );
 
-export const u16be = integer(
-  2,
-  0xffff,
-  (v, o) => v.getUint16(o),
-  (v, o, x) => v.setUint16(o, x),
-);
-export const u32be = integer(
-  4,
-  0xffffffff,
-  (v, o) => v.getUint32(o),
-  (v, o, x) => v.setUint32(o, x),
-);
 export const u64be: Field<bigint> = {
   sizeBytes: 8,
   initial: 0n,

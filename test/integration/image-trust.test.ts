@@ -8,11 +8,12 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { PolicyError } from "../../shared/error.ts";
 import { parseSignedStatement } from "../../shared/format/trust/statement.ts";
 import { ESP_FLOOR_FILE } from "../../shared/trust/esp-floor.ts";
+import { describeStage, formatPlan } from "../../updater/cli/plan-text.ts";
 import { finalizeStaged } from "../../updater/deploy/finalize.ts";
 import { makeHostState } from "../../updater/deploy/host-state.ts";
 import { requireStartable } from "../../updater/deploy/host-trust.ts";
 import { statePaths } from "../../updater/deploy/state-directory.ts";
-import { settleTrust } from "../../updater/deploy/trust-settlement.ts";
+import { beginSettlement, settleTrust } from "../../updater/deploy/trust-settlement.ts";
 import { type UpdateRequest, updateImage } from "../../updater/deploy/update.ts";
 import { makeImageReference } from "../../updater/image/reference.ts";
 import { openSource } from "../../updater/image/source.ts";
@@ -67,7 +68,7 @@ const espFloor = () => {
   const file = join(machine.esp, ESP_FLOOR_FILE);
   return existsSync(file) ? versionOf(readFileSync(file, "utf8")) : null;
 };
-const floorMarker = () => join(machine.disk, "state/bootc/floor-unset");
+const marker = () => join(machine.disk, "state/bootc/trust-unsettled");
 const hostOf = (running: RunningMachine) =>
   makeHostState(running.system, running.repo, running.world());
 
@@ -205,6 +206,14 @@ describe("updating a machine of signed images", () => {
     settleTrust(running, running.world());
     await put({ ...SIGNED, version: "2" }, 6);
     const outcome = await update(running, { dryRun: true });
+    if (outcome.kind !== "planned") throw new Error(outcome.kind);
+    expect(JSON.parse(formatPlan(describeStage(outcome.preparation)))).toMatchObject({
+      trust: {
+        ...{ form: "signed", version: 6, expires: null, warnings: [] },
+        key: { name: "vendor.pub", fingerprint: trustKey("vendor").fingerprint },
+        floor: { version: 5, source: "esp" },
+      },
+    });
     expect(outcome).toMatchObject({
       kind: "planned",
       preparation: {
@@ -222,20 +231,23 @@ describe("the version floor", () => {
   test("rises with what stays in the menu, and older images neither get in nor start", async () => {
     const first = await install(SIGNED, 5);
     let running = images.boot();
-    // An installation is never on trial: this has its first start judged all the same.
-    expect(existsSync(floorMarker())).toBe(true);
+    // An installation is never on trial: this asks for it all the same.
+    expect(existsSync(marker())).toBe(true);
     expect(settleTrust(running, running.world())).toEqual({
       ...{ removed: [], problems: [] },
       raised: { version: 5, source: "esp" },
     });
-    expect(existsSync(floorMarker())).toBe(false);
+    expect(existsSync(marker())).toBe(false);
     expect(settleTrust(running, running.world()).raised).toBeNull();
 
     await put({ ...SIGNED, version: "2" }, 7);
     running = await advance(running);
+    beginSettlement(running, running.world());
+    expect(existsSync(marker())).toBe(true);
     // The rollback has to work.
     expect(settleTrust(running, running.world()).raised).toBeNull();
     expect(espFloor()).toBe(5);
+    expect(existsSync(marker())).toBe(false);
 
     const third = await put({ ...SIGNED, version: "3" }, 9);
     running = await advance(running);
@@ -274,7 +286,7 @@ describe("the version floor", () => {
   test("counter=none: there is none", async () => {
     await install({ ...SIGNED, conf: ["counter=none"] }, 5);
     using running = images.boot();
-    expect(existsSync(floorMarker())).toBe(false);
+    expect(existsSync(marker())).toBe(false);
     expect(settleTrust(running, running.world()).raised).toBeNull();
     expect(espFloor()).toBeNull();
     expect(hostOf(running).problems).toEqual([]);
@@ -288,7 +300,7 @@ describe("the version floor", () => {
     const { problems, raised } = settleTrust(running, running.world());
     expect(raised).toBeNull();
     expect(problems.join()).toMatch(/EFI system partition/);
-    expect(existsSync(floorMarker())).toBe(true);
+    expect(existsSync(marker())).toBe(true);
     expect(hostOf(running).problems.join()).toMatch(/older versions than 5 would still start/);
     rmSync(join(machine.esp, "EFI/bootc-ts"));
     expect(settleTrust(running, running.world())).toMatchObject({ raised: { version: 5 } });

@@ -103,6 +103,9 @@ test("a change of /etc that is made after staging, and after preparing, is in th
   writeFileSync(join(root, "etc/after-preparing"), "2");
   writeFileSync(join(root, "etc/hosts"), "changed\n");
   expect(existsSync(join(machine.run, "reboot-required"))).toBe(true);
+  const failedChecks = join(machine.run, "bootc/health-failed");
+  mkdirSync(join(machine.run, "bootc"), { recursive: true });
+  writeFileSync(failedChecks, '"web" failed\n');
   expect(finish(running)).toMatchObject({
     plan: { finalize: true, mount: b },
     finalized: { kind: "merge-and-exchange", id: b },
@@ -122,7 +125,8 @@ test("a change of /etc that is made after staging, and after preparing, is in th
   expect(() => writeFileSync(next("sysroot/new"), "")).toThrow("EROFS");
   const { live, staged, stagedFile } = running.world();
   expect([live[0]?.deploymentId, staged, stagedFile]).toEqual([b, null, null]);
-  // /run outlives the soft reboot, and after it nothing waits for a restart.
+  // /run outlives the soft reboot, and after it nothing waits for a restart or failed a check.
+  expect(existsSync(failedChecks)).toBe(false);
   expect(existsSync(join(machine.run, "reboot-required"))).toBe(false);
 });
 

@@ -13,6 +13,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { checkRepository } from "../../shared/store/fsck.ts";
 import { applyCleanup, readCleanupScope } from "../../updater/deploy/cleanup.ts";
 import { planCleanup } from "../../updater/deploy/cleanup-plan.ts";
 import { finalizeStaged } from "../../updater/deploy/finalize.ts";
@@ -21,6 +22,7 @@ import { makeHostState } from "../../updater/deploy/host-state.ts";
 import { applyRollback } from "../../updater/deploy/rollback.ts";
 import { planRollback } from "../../updater/deploy/rollback-plan.ts";
 import { updateImage } from "../../updater/deploy/update.ts";
+import { checkImages } from "../../updater/image/image-check.ts";
 import { makeImageReference } from "../../updater/image/reference.ts";
 import { openSource } from "../../updater/image/source.ts";
 import { writeScratchImage } from "../support/scratch-image.ts";
@@ -136,6 +138,10 @@ test("the other format's id, both keys, and an id of another algorithm are fine"
   using running = machine.boot();
   expect(running.booted.id).toBe(id2);
   expect(inspectHost(running, running.booted, false)).toEqual([]);
+  // The image in this format is the tag's, too.
+  clean(running);
+  expect((await checkImages(running.repo, { metadataOnly: false })).findings).toEqual([]);
+  expect(checkRepository(running.repo, { metadataOnly: false }).findings).toEqual([]);
 });
 
 test("without command line: the entry has the arguments, and they are carried on", async () => {
@@ -254,6 +260,25 @@ describe("what does not match is not staged", () => {
     expect(cut(await refuse(changes))).toMatch(expected);
   });
 
+  test.each(["composefs", "composefs.digest", "ostree"])(
+    "an addon that says which image starts: %s=",
+    async (key) => {
+      const text = await refuse({ addons: { "a.addon.efi": `quiet ${key}=/ostree/x` } });
+      expect(text).toBe(
+        `Addon "a.addon.efi" of the image has "${key}=/ostree/x": only the kernel, or its boot entry, says which image starts; build the addon without it`,
+      );
+    },
+  );
+
+  test("an addon that is no program", async () => {
+    const members = [
+      { name: "boot/loader/", type: "5", mode: 0o755 },
+      { name: "boot/loader/addons/", type: "5", mode: 0o755 },
+      { name: "boot/loader/addons/bootc-x.addon.efi", content: "text" },
+    ];
+    expect(await refuse({ members })).toBe('"bootc-x.addon.efi" is no unified kernel');
+  });
+
   test("no unified kernel at all", async () => {
     writeScratchImage(imagePath, {
       version: "2",
@@ -331,6 +356,19 @@ test("addons that an administrator put beside the kernel go on to the next, whic
   expect(list(UKIS)).toEqual(
     [next, third].flatMap((each) => [nameOf(each), `${nameOf(each)}.extra.d`]).sort(),
   );
+});
+
+test("staged once more: what is not wanted any more goes, nothing else", async () => {
+  await write("1");
+  await install();
+  const { id } = await write("2", { addons: { "a.addon.efi": "a" } });
+  using running = machine.boot();
+  await stage(running);
+  const directory = esp(UKIS, `${nameOf(id)}.extra.d`);
+  writeFileSync(join(directory, "stray.addon.efi"), "x");
+  rmSync(join(machine.run, "composefs/staged-deployment"));
+  await stage(running);
+  expect(readdirSync(directory)).toEqual(["a.addon.efi"]);
 });
 
 test("addons for every kernel: shared, never replaced, collected; others' are left alone", async () => {

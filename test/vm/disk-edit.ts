@@ -79,7 +79,7 @@ export async function flipEsp(disk: RawDisk, path: string, offset: number) {
 const rootImage = (disk: RawDisk) => `${disk.path}?offset=${disk.root}`;
 
 /** One debugfs request; an error message is an error. */
-export async function debugfs(disk: RawDisk, request: string, write = false): Promise<string> {
+async function debugfs(disk: RawDisk, request: string, write = false): Promise<string> {
   const script = 'debugfs $2 -R "$3" "$1" 2>&1 | grep -v "^debugfs [0-9]"; true';
   const words = ["sh", "-c", script, "sh", rootImage(disk), write ? "-w" : "", request];
   const text = await runTool(words);
@@ -103,23 +103,6 @@ export async function writeRoot(disk: RawDisk, path: string, bytes: Uint8Array |
     await debugfs(disk, `rm ${path}`, true).catch(() => "");
     await debugfs(disk, `write ${file} ${path}`, true);
   });
-}
-
-export async function removeRoot(disk: RawDisk, path: string) {
-  await debugfs(disk, `rm ${path}`, true);
-}
-
-/** Exchanges the names of two directory entries of the root file system. */
-export async function swapRoot(disk: RawDisk, one: string, other: string) {
-  const inode = async (path: string) => {
-    const match = /Inode: ([0-9]+)/.exec(await debugfs(disk, `stat ${path}`));
-    if (match === null) throw new Error(`${path} is not on the disk`);
-    return match[1]!;
-  };
-  const [first, second] = [await inode(one), await inode(other)];
-  for (const path of [one, other]) await debugfs(disk, `unlink ${path}`, true);
-  await debugfs(disk, `ln <${first}> ${other}`, true);
-  await debugfs(disk, `ln <${second}> ${one}`, true);
 }
 
 /** Changes one byte of a file of the root, below the file system: also where fs-verity protects it. */

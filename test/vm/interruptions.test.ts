@@ -19,7 +19,7 @@ import {
   startLife,
   writeChapter,
 } from "./recorded-life.ts";
-import { ensureSibling } from "./sibling-image.ts";
+import { ensureSibling, ensureSiblingMedia } from "./sibling-image.ts";
 import { ensureTrialState } from "./trial-machine.ts";
 
 const ALL = process.env["TEST_ALL"] !== undefined;
@@ -44,7 +44,7 @@ beforeAll(async () => {
   const { v1, v3 } = await ensureProductImages(console.log);
   const sibling = await ensureSibling(v1, "1.1", console.log);
   media = [
-    { id: "sibling", path: await ensureMedia(sibling) },
+    { id: "sibling", path: await ensureSiblingMedia(sibling) },
     { id: "stick3", path: await ensureMedia(v3) },
   ];
   life = await openLife(await ensureTrialState());

@@ -19,17 +19,8 @@ export type SealedImage = Pick<OsImage, "version" | "ociDir" | "manifestDigest">
 const loader = "usr/lib/systemd/boot/efi/systemd-bootx64.efi";
 const authDir = "usr/lib/bootc/install/secureboot-keys/auto";
 
-/** What sealing adds to an image: arguments of `bootc container seal`, `image` last but one. */
-export type SealRecipe = {
-  readonly name: string;
-  readonly layers: readonly OsLayer[];
-  readonly words: readonly string[];
-  /** Run with `os.oci` made, in the tools root; `$1` is its directory, `$2` the executable. */
-  readonly afterwards?: string;
-};
-
 /** The layer with the signed loader and the keys. */
-export async function ensureSecureBootLayer(
+async function ensureSecureBootLayer(
   below: readonly OsLayer[],
   keys: SecureBootKeys,
   onLine?: Progress,
@@ -52,50 +43,6 @@ export async function ensureSecureBootLayer(
   });
 }
 
-/** Seals the layers' image. */
-export async function sealImage(
-  image: Pick<OsImage, "version">,
-  recipe: SealRecipe,
-  onLine?: Progress,
-): Promise<SealedImage> {
-  const { name, layers, words, afterwards } = recipe;
-  const key = cacheKey("sealed 1", layers.at(-1)!.key, words, afterwards);
-  const dir = await cachedDir(
-    join(osCacheDir, `${name}-v${image.version}-${key}`),
-    async (path) => {
-      onLine?.(`OS image: sealing version ${image.version} (${name})`);
-      const plain = join(path, "plain.oci");
-      await writeOciLayout(plain, layers, {
-        created: `2026-01-0${image.version}T00:00:00Z`,
-        version: image.version,
-        refName: "latest",
-        labels: { "containers.bootc": "1", "org.opencontainers.image.version": image.version },
-      });
-      // The tools root sees the cache only.
-      const program = join(path, "bootc");
-      await copyFile(EXECUTABLE, program);
-      const target = `oci:${join(path, "os.oci")}`;
-      await runTool([program, "container", "seal", ...words, `oci:${plain}`, target], { onLine });
-      if (afterwards !== undefined) {
-        await runTool(["sh", "-ec", afterwards, "sh", path, program], { onLine });
-      }
-      for (const each of [plain, program]) await rm(each, { recursive: true });
-      await writeFile(join(path, "digest"), await manifestOf(join(path, "os.oci")));
-    },
-  );
-  const { version } = image;
-  return {
-    version,
-    ociDir: join(dir, "os.oci"),
-    manifestDigest: await readFile(join(dir, "digest"), "utf8"),
-  };
-}
-
-async function manifestOf(layout: string): Promise<string> {
-  const { manifests } = JSON.parse(await readFile(join(layout, "index.json"), "utf8"));
-  return manifests[0].digest;
-}
-
 /** Sealed with the rig's key. */
 export async function ensureSealedImage(image: OsImage, onLine?: Progress): Promise<SealedImage> {
   const keys = await ensureSecureBootKeys();
@@ -104,5 +51,28 @@ export async function ensureSealedImage(image: OsImage, onLine?: Progress): Prom
     ...["--secureboot-key", keys.db.key],
     ...["--secureboot-certificate", keys.db.certificate],
   ];
-  return sealImage(image, { name: "sealed", layers: [...image.layers, layer], words }, onLine);
+  const { version } = image;
+  const name = `sealed-v${version}-${cacheKey("sealed 1", layer.key, words)}`;
+  const dir = await cachedDir(join(osCacheDir, name), async (path) => {
+    onLine?.(`OS image: sealing version ${version}`);
+    const plain = join(path, "plain.oci");
+    await writeOciLayout(plain, [...image.layers, layer], {
+      created: `2026-01-0${version}T00:00:00Z`,
+      version,
+      refName: "latest",
+      labels: { "containers.bootc": "1", "org.opencontainers.image.version": version },
+    });
+    // The tools root sees the cache only.
+    const program = join(path, "bootc");
+    await copyFile(EXECUTABLE, program);
+    const sealed = join(path, "os.oci");
+    await runTool([program, "container", "seal", ...words, `oci:${plain}`, `oci:${sealed}`], {
+      onLine,
+    });
+    for (const each of [plain, program]) await rm(each, { recursive: true });
+    const { manifests } = JSON.parse(await readFile(join(sealed, "index.json"), "utf8"));
+    await writeFile(join(path, "digest"), manifests[0].digest);
+  });
+  const manifestDigest = await readFile(join(dir, "digest"), "utf8");
+  return { version, ociDir: join(dir, "os.oci"), manifestDigest };
 }

@@ -3,8 +3,9 @@
 
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { cachedDir, cacheKey } from "../support/cache.ts";
+import { cacheDir, cachedDir, cacheKey } from "../support/cache.ts";
 import type { Progress } from "../support/run.ts";
+import { ext4FromDir } from "./disks.ts";
 import { writeOciLayout } from "./oci-write.ts";
 import type { OsImage } from "./os-image.ts";
 import { ensureLayer, osCacheDir } from "./os-layer.ts";
@@ -26,7 +27,8 @@ export async function ensureSibling(
     onLine,
   });
   const layers = [...image.layers, top];
-  const key = cacheKey(1, top.key);
+  // A layer that was made again may have other bytes: the two must share a kernel.
+  const key = cacheKey(1, top.key, image.manifestDigest);
   const dir = await cachedDir(join(osCacheDir, `oci-sibling${version}-${key}`), async (path) => {
     const digest = await writeOciLayout(join(path, "os.oci"), layers, {
       created: "2026-01-09T00:00:00Z",
@@ -38,4 +40,13 @@ export async function ensureSibling(
   });
   const manifestDigest = await readFile(join(dir, "digest"), "utf8");
   return { version, ociDir: join(dir, "os.oci"), manifestDigest, layers };
+}
+
+/** As `ensureMedia`, but of a kind of its own: the cache keeps the last three of each, which the versions need. */
+export async function ensureSiblingMedia({ ociDir, manifestDigest }: OsImage): Promise<string> {
+  const key = cacheKey("media 1", manifestDigest);
+  const dir = await cachedDir(join(cacheDir, "vm", `media-sibling-${key}`), async (path) => {
+    await ext4FromDir(join(path, "media.raw"), join(ociDir, ".."), 1024, "USB");
+  });
+  return join(dir, "media.raw");
 }

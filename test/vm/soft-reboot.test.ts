@@ -5,11 +5,10 @@
 // Goes on from the machine of the boot assessment tests: version 1 runs, version 2 is staged with one try.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { ensureMedia } from "./installed-disk.ts";
 import { keepEvidence } from "./keep-evidence.ts";
 import type { Machine } from "./machine.ts";
 import { ensureProductImages } from "./product-image.ts";
-import { ensureSibling } from "./sibling-image.ts";
+import { ensureSibling, ensureSiblingMedia } from "./sibling-image.ts";
 import { ensureTrialState, startTrial } from "./trial-machine.ts";
 
 const slowMs = 600_000;
@@ -141,7 +140,11 @@ describe.sequential("a soft reboot", () => {
       bootId = await must("cat /proc/sys/kernel/random/boot_id");
       const { v1 } = await ensureProductImages(console.log);
       const sibling = await ensureSibling(v1, "1.1", console.log);
-      await machine.addDisk({ id: "sibling", path: await ensureMedia(sibling), mode: "read" });
+      await machine.addDisk({
+        id: "sibling",
+        path: await ensureSiblingMedia(sibling),
+        mode: "read",
+      });
       await must(
         "mkdir -p /run/sibling && mount -o ro /dev/disk/by-id/virtio-sibling /run/sibling",
       );

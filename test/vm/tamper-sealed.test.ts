@@ -71,6 +71,7 @@ async function offsetIn(copy: RawDisk, path: string, text: string): Promise<numb
   return at;
 }
 
+const loader = "/EFI/BOOT/BOOTX64.EFI";
 const uki = () => first.uki!;
 const extras = () => `${uki()}.extra.d`;
 
@@ -267,15 +268,20 @@ describe.runIf(isLong)("a sealed machine under Secure Boot", () => {
     expect(told.text).toContain("EVIL-RAN");
   });
 
-  it("is not sealed when Secure Boot is off: a foreign unified kernel starts", async () => {
-    const told = await row("secure boot off", (copy) => resignEsp(copy, uki(), keys.foreign), {
-      secureBoot: "setup",
-    });
+  it("is not sealed when Secure Boot is off: foreign kernels and other arguments are taken", async () => {
+    const told = await row(
+      "secure boot off",
+      async (copy) => {
+        await resignEsp(copy, uki(), keys.foreign);
+        const options = `options evil=1 composefs=${first.id}`;
+        await rewriteEntry(copy, 0, (text) => `${text}${options}\n`);
+      },
+      { secureBoot: "setup" },
+    );
     expectFirst(told);
+    expect(told.cmdlines[0]).toContain("evil=1");
   });
 });
-
-const loader = "/EFI/BOOT/BOOTX64.EFI";
 
 /** The object behind a link of the repository. */
 async function objectOf(copy: RawDisk, link: string): Promise<string> {

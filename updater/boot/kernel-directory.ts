@@ -62,8 +62,10 @@ export function listUnifiedKernels({ layout }: Pick<BootDirectory, "layout">): r
 export function listAddons(layout: BootLayout, directory: string): readonly string[] {
   if (layout.ukiPath === null) return [];
   try {
-    return readdirSync(join(layout.ukiPath, directory))
-      .filter((name) => name.toLowerCase().endsWith(ADDON_SUFFIX) && !isTemporaryName(name))
+    return readdirSync(join(layout.ukiPath, directory), { withFileTypes: true })
+      .filter((item) => item.isFile() && item.name.toLowerCase().endsWith(ADDON_SUFFIX))
+      .map(({ name }) => name)
+      .filter((name) => !isTemporaryName(name))
       .sort();
   } catch (error) {
     if (isErrno(error, "ENOENT", "ENOTDIR")) return [];

@@ -16,7 +16,12 @@ import {
   spendStart,
 } from "../deploy/failed-start.ts";
 import { runHealthChecks } from "../deploy/health-checks.ts";
-import { planSettlement, settleTrust, type TrustSettlement } from "../deploy/trust-settlement.ts";
+import {
+  beginSettlement,
+  planSettlement,
+  settleTrust,
+  type TrustSettlement,
+} from "../deploy/trust-settlement.ts";
 import { observeWorld } from "../deploy/world.ts";
 import { recordEvent } from "../journal/events.ts";
 import { formatPlan } from "./plan-text.ts";
@@ -56,6 +61,7 @@ function judge(terminal: Terminal, good: boolean, dryRun: boolean): void {
     terminal.write(formatPlan({ ...plan, trust: good ? planSettlement(session, world) : null }));
     return;
   }
+  if (good) beginSettlement(session, world);
   applyAssessment(session, plan);
   const digest = world.states.find(({ id }) => id === booted.id)?.origin?.manifestDigest ?? null;
   report(terminal, system, plan, { id: booted.id, digest });

@@ -44,7 +44,7 @@ export function computeBootId(tree: DirectoryNode): string {
 }
 
 /** Reads files of the scanned tree `root` where they lie, below `path`. */
-export function createRootfsReader(path: string, root: DirectoryNode): FileReader {
+function createRootfsReader(path: string, root: DirectoryNode): FileReader {
   return (file) => {
     if (file.content.kind === "inline") return file.content.bytes;
     for (const [name, node] of walkFiles(root, "")) {

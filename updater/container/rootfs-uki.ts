@@ -3,13 +3,13 @@
 
 import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
-import { StateError } from "../../shared/error.ts";
+import { FormatError, StateError } from "../../shared/error.ts";
 import { formatCmdline, parseArguments } from "../../shared/format/kargs/cmdline.ts";
 import type { DirectoryNode } from "../../shared/format/tree/node.ts";
 import { readRootfsKargs } from "./rootfs-kargs.ts";
 import { findRootfsKernel, requirePlainKernel } from "./rootfs-kernel.ts";
 import { computeBootId, readRootfsTree } from "./rootfs-tree.ts";
-import { ukifyArguments } from "./ukify.ts";
+import { checkRelease, ukifyArguments } from "./ukify.ts";
 
 const OS_RELEASE = "usr/lib/os-release";
 
@@ -45,8 +45,8 @@ export function planRootfsUki(request: RootfsUkiRequest): RootfsUki {
   const args = ukifyArguments({
     linux: join(kernel.path, "vmlinuz"),
     initrds: [join(kernel.path, "initramfs.img")],
-    release: kernel.version,
-    cmdline,
+    release: checkRelease(kernel.version),
+    cmdline: requireText(cmdline),
     osRelease: OS_RELEASE,
     more,
   });
@@ -63,6 +63,15 @@ export function formatSealedCmdline(parts: {
   const seal = `composefs=${parts.verityOptional ? "?" : ""}${parts.digest}`;
   for (const text of parts.more) parseArguments(text);
   return [parts.image, seal, ...parts.more].filter((text) => text !== "").join(" ");
+}
+
+/** FormatError for what ukify would take for the name of a file. */
+function requireText(cmdline: string): string {
+  if (!cmdline.startsWith("@")) return cmdline;
+  throw new FormatError(
+    "bad-value",
+    `The first kernel argument of the image begins with "@": "${cmdline.split(" ")[0]}"`,
+  );
 }
 
 function chooseKernel({ rootfs, kernelDirectory }: RootfsUkiRequest) {

@@ -87,7 +87,8 @@ function makeUki(shop: Workshop, parts: KernelParts): string {
     more.push("--section", `.bkeys:@${key}`);
   }
   const { linux } = parts;
-  const { cmdline } = plan;
+  const cmdline = plan.cmdline === null ? null : `@${join(directory, "cmdline")}`;
+  if (plan.cmdline !== null) writeFileSync(join(directory, "cmdline"), plan.cmdline);
   const release = plan.kernel.version;
   const osRelease = extractOsRelease(shop);
   runUkify(ukifyArguments({ linux, initrds, release, cmdline, osRelease, more }));

@@ -12,6 +12,7 @@ import { openFileContent } from "../image/file-content.ts";
 import { lookupDirectory, lookupFile } from "../image/tree-lookup.ts";
 import { openUkiFile } from "../image/uki-file.ts";
 import { makeKeyArchive } from "./ephemeral-key.ts";
+import { checkRelease } from "./ukify.ts";
 
 export const MODULES = "usr/lib/modules";
 const FILE_MODE = 0o600;
@@ -31,7 +32,9 @@ export function chooseSealKernel(
   options: { readonly reseal: boolean },
 ): SealKernel {
   const kernel = findBootKernel(tree);
-  if (kernel.kind === "bls") return { version: kernel.version, plain: kernel, previous: null };
+  if (kernel.kind === "bls") {
+    return { version: checkRelease(kernel.version), plain: kernel, previous: null };
+  }
   if (!options.reseal) {
     throw new StateError(
       "conflict",
@@ -45,7 +48,7 @@ export function chooseSealKernel(
     );
   }
   const plain = findPlainKernel(tree);
-  return { version: plain?.version ?? kernel.version, plain, previous: kernel };
+  return { version: checkRelease(plain?.version ?? kernel.version), plain, previous: kernel };
 }
 
 /** The first that was installed after the unified one had been made. */

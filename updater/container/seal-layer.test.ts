@@ -160,6 +160,14 @@ describe("the layer that seals", () => {
     ]);
   });
 
+  test.each(["-rf", "--output=x", "@x", "a b", ".x"])(
+    "a kernel called %j is refused",
+    (release) => {
+      const paths = PLAIN.map((path) => path.replace("6.12", release));
+      expect(() => seal(paths, { reseal: false })).toThrow("no name of a kernel release");
+    },
+  );
+
   test("a unified kernel that its own digest would cover is refused", () => {
     const paths = ["usr/lib/modules/6.12/linux.efi"];
     expect(() => seal(paths, { reseal: true })).toThrow("which its own digest would cover");

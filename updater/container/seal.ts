@@ -69,7 +69,7 @@ export async function fetchForSeal(
 }
 
 /** The image's layers from the layout into the repository. */
-export async function pullInto(place: SealPlace, image: ResolvedImage): Promise<void> {
+async function pullInto(place: SealPlace, image: ResolvedImage): Promise<void> {
   const { repo, layout, signal } = place;
   await pullLayers(repo, openLayoutImage(layout, image), image, { signal });
 }

@@ -1,5 +1,9 @@
 // Command lines of systemd's `ukify`, which makes unified kernels and addons (ukify(1)), and running it.
+//
+// ukify takes what begins with "@" for the name of a file, and what begins with "-" for an option: whatever an image says
+// reaches it as a file, or is checked.
 
+import { FormatError } from "../../shared/error.ts";
 import { requireProgram, runProgram } from "../boot/program.ts";
 
 const PACKAGE = "systemd-ukify";
@@ -9,7 +13,7 @@ export interface UkifyInput {
   /** In this order they become one. */
   readonly initrds: readonly string[];
   readonly release: string;
-  /** Null: without a section for it, the kernel takes the arguments of its boot entry. */
+  /** "@" and the path of a file with it. Null: without a section for it, the kernel takes the arguments of its entry. */
   readonly cmdline: string | null;
   /** Path of the image's os-release. */
   readonly osRelease: string;
@@ -29,6 +33,15 @@ export function ukifyArguments(input: UkifyInput): readonly string[] {
     ...["--os-release", `@${osRelease}`],
     ...more,
   ];
+}
+
+/** The name of a kernel, which also becomes that of a file. FormatError. */
+export function checkRelease(release: string): string {
+  if (/^[A-Za-z0-9][A-Za-z0-9._+~@:-]{0,127}$/.test(release)) return release;
+  throw new FormatError(
+    "bad-value",
+    `"${release}" is no name of a kernel release; rename its directory in /usr/lib/modules`,
+  );
 }
 
 /** UnsupportedError when it is not installed. */

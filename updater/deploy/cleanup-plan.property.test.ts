@@ -149,4 +149,4 @@ test("nothing that is needed goes, and cleaning twice is cleaning once", () => {
   );
   // Of 8000 deployments: it is not that everything is kept.
   expect(Math.min(states, kernels, ukis, addons, removedTags)).toBeGreaterThan(40);
-});
+}, 60_000);

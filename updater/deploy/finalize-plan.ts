@@ -67,6 +67,8 @@ function requireStartable(world: World, id: string, entry: BootEntry): void {
   if (artefact !== null && !isThere(artefact)) {
     throw unusable("missing", id, `has no kernel in "${artefact}"`);
   }
+  const addon = state.addons?.find((name) => !world.globalAddons.includes(name));
+  if (addon !== undefined) throw unusable("missing", id, `needs the addon "${addon}"`);
 }
 
 function unusable(code: "missing" | "conflict", id: string, what: string): StateError {

@@ -97,6 +97,11 @@ function readTimeout(root: string, onLine: (line: string) => void): number {
   return DEFAULT_TIMEOUT_SECONDS;
 }
 
+/** Before a soft reboot, after which nothing was checked yet. */
+export function forgetFailedChecks({ runDirectory }: Pick<HealthPlaces, "runDirectory">): void {
+  noteFailed(runDirectory, "");
+}
+
 function noteFailed(runDirectory: string, text: string): void {
   const path = join(runDirectory, "bootc/health-failed");
   const write = writeText(path, text);

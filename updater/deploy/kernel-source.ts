@@ -8,7 +8,7 @@ import type { Repository } from "../../shared/store/repository.ts";
 import { fstatatIfExists } from "../../shared/sys/stat.ts";
 import type { Step } from "../../shared/txn/plan.ts";
 import { type BootDirectory, kernelRoot } from "../boot/boot-layout.ts";
-import { ADDONS_PARENT, addonDirectory, UKI_PARENT } from "../boot/kernel-directory.ts";
+import { ADDONS_PARENT, addonDirectory, listAddons, UKI_PARENT } from "../boot/kernel-directory.ts";
 import { computeUkiDigest } from "../boot/uki.ts";
 import type { BootKernel, ImageFile, UnifiedKernelFiles } from "../image/boot-kernel.ts";
 import { openFileContent } from "../image/file-content.ts";
@@ -50,7 +50,7 @@ export interface KernelWrites {
   /** Absolute, parents first; made when missing. */
   readonly directories: readonly string[];
   readonly files: readonly KernelFile[];
-  /** Absolute: what an attempt before may have left where only these files are to be. */
+  /** Absolute: files that an attempt before has left where only these are to be. */
   readonly stale: readonly string[];
   /** Absolute: what nobody else has a use for, when it comes to nothing. */
   readonly own: readonly string[];
@@ -120,7 +120,10 @@ function listUnifiedWrites(
       ),
       fromImage(file, kernel.file),
     ],
-    stale: [own],
+    // One by one: what is staged already may be this very deployment.
+    stale: listAddons(boot.layout, addonDirectory(plan.name))
+      .filter((name) => !plan.addons.some((each) => each.name === name))
+      .map((name) => join(own, name)),
     own: [file, own, ...shared],
   };
 }

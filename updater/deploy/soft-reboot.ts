@@ -13,6 +13,7 @@ import type { System } from "../boot/system.ts";
 import type { Deployer } from "./deployer.ts";
 import { finalizeStaged } from "./finalize.ts";
 import { type FinalizePlan, planFinalize } from "./finalize-plan.ts";
+import { forgetFailedChecks } from "./health-checks.ts";
 import {
   describeSettings,
   mountNextRoot,
@@ -129,6 +130,7 @@ function enter(
   root: RootMount,
 ): void {
   // /run outlives a soft reboot: what it says about the next start has to be true for what comes.
+  forgetFailedChecks(system);
   if (root.id !== world.booted?.id) {
     notePending(system, boot, { ...requireBooted(world), id: root.id });
   }

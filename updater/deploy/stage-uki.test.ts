@@ -212,6 +212,12 @@ test("a staged unified kernel that is gone is not made the default", () => {
   expect(() => planFinalize({ ...staged, ukis: [] })).toThrow(
     `has no kernel in "bootc_composefs-${idOf("b")}"; stage it again`,
   );
+  const needs = imageOf("sealed", "b", { globalAddons: [addon("bootc-x.addon.efi")] });
+  const other = afterStage(world, planStage(world, stageRequest(needs)));
+  expect(planFinalize(other).kind).toBe("merge-and-exchange");
+  expect(() => planFinalize({ ...other, globalAddons: [] })).toThrow(
+    'needs the addon "bootc-x.addon.efi"; stage it again',
+  );
 });
 
 test("GRUB: refused before anything is written, and why", () => {

@@ -4,12 +4,14 @@
 // Never by a worse one: what is there takes part in the choice.
 
 import { writeFileAtomic } from "../../shared/txn/atomic.ts";
+import type { ResolvedImage } from "../image/resolved-image.ts";
 import { type AdmissionRequest, chooseStatement } from "../trust/admission.ts";
 import type { ImageTrust } from "../trust/image-trust.ts";
 import { readDeployedTrust } from "./deployed-trust.ts";
 import type { Deployer } from "./deployer.ts";
 import { observeRunningTrust, readFloorFor } from "./image-admission.ts";
 import { statePaths } from "./state-directory.ts";
+import { recordRenewed } from "./update-events.ts";
 import type { World } from "./world.ts";
 
 export interface RenewedStatement {
@@ -20,8 +22,26 @@ export interface RenewedStatement {
   readonly document: Uint8Array;
 }
 
+/** A deployment stays as it is, but its signatures may have become better. */
+export function renewStatement(
+  deployer: Deployer,
+  world: World,
+  { checkOnly, dryRun }: { readonly checkOnly: boolean; readonly dryRun: boolean },
+  { id, resolved }: { readonly id: string; readonly resolved: ResolvedImage },
+): { readonly renewed?: RenewedStatement } {
+  if (checkOnly) return {};
+  const renewed = planRenewal(deployer, world, id, resolved.statements ?? []);
+  if (renewed === null) return {};
+  if (!dryRun) {
+    const { statement } = statePaths(deployer.system.physicalRoot, id);
+    writeFileAtomic(null, statement, renewed.document, { mode: 0o644 });
+    recordRenewed(deployer.system, renewed);
+  }
+  return { renewed };
+}
+
 /** What the deployment `id` is to get in place of its statement; null: it has the best there is. */
-export function planRenewal(
+function planRenewal(
   deployer: Deployer,
   world: World,
   id: string,
@@ -42,11 +62,6 @@ export function planRenewal(
   if (current !== undefined && Buffer.from(current).equals(best.document)) return null;
   const { expires, version } = best.statement;
   return { id, version, expires, document: best.document };
-}
-
-export function applyRenewal({ system }: Deployer, renewed: RenewedStatement): void {
-  const { statement } = statePaths(system.physicalRoot, renewed.id);
-  writeFileAtomic(null, statement, renewed.document, { mode: 0o644 });
 }
 
 function readFloors(

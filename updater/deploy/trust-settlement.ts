@@ -33,12 +33,16 @@ export interface TrustSettlement {
 }
 
 /**
- * Steps that have the first complete start set the floor: an installation is never on trial, so nothing else
- * would ask for it.
+ * Steps that have the next complete start settle what is to settle: an installation is never on trial, and a
+ * blessing may be cut off.
  */
-export function wantFloorSteps(physicalRoot: string, { anchors }: ImageTrust): readonly Step[] {
-  if (!anchors.signed || anchors.counter === "none") return [];
-  const path = floorMarker(physicalRoot);
+export function wantSettlementSteps(
+  physicalRoot: string,
+  { anchors }: ImageTrust,
+): readonly Step[] {
+  const hasFloor = anchors.signed && anchors.counter !== "none";
+  if (!hasFloor && anchors.revokedDigests.size === 0) return [];
+  const path = markerPath(physicalRoot);
   return [
     { kind: "mkdir", path: dirname(path), mode: 0o755 },
     { kind: "write", path, bytes: new Uint8Array(), mode: 0o644 },
@@ -46,8 +50,18 @@ export function wantFloorSteps(physicalRoot: string, { anchors }: ImageTrust): r
 }
 
 /** bootc-boot-bless.service looks for it as well. */
-function floorMarker(physicalRoot: string): string {
-  return join(physicalRoot, "state/bootc/floor-unset");
+function markerPath(physicalRoot: string): string {
+  return join(physicalRoot, "state/bootc/trust-unsettled");
+}
+
+/** Before a start is called good: from then on nothing else would ask for it again. Never throws. */
+export function beginSettlement({ system }: Deployer, world: World): void {
+  try {
+    const running = observeRunningTrust(system, world);
+    applySteps(wantSettlementSteps(system.physicalRoot, running));
+  } catch {
+    // Settling fails for the same reason, and tells it.
+  }
 }
 
 const NOTHING: TrustSettlement = { removed: [], raised: null, problems: [] };
@@ -58,14 +72,16 @@ export function settleTrust(deployer: Deployer, world: World): TrustSettlement {
     if (isOnTrial(world)) return NOTHING;
     const running = observeRunningTrust(deployer.system, world);
     const problems: string[] = [];
+    const waits: string[] = [];
     const removed = removeRevoked(deployer, world, running, problems);
     const { boot, system } = deployer;
     const after = removed.length === 0 ? world : observeWorld(system, boot, requireBooted(world));
-    const raised = raise(deployer, after, running, problems);
+    const raised = raise(deployer, after, running, { problems, waits });
+    // What waits for another update has nothing to try again at the next start.
     if (problems.length === 0) {
-      applySteps([{ kind: "remove", path: floorMarker(system.physicalRoot) }]);
+      applySteps([{ kind: "remove", path: markerPath(system.physicalRoot) }]);
     }
-    return { removed, raised, problems };
+    return { removed, raised, problems: [...problems, ...waits] };
   } catch (error) {
     return { ...NOTHING, problems: [describeError(error)] };
   }
@@ -115,13 +131,11 @@ function raise(
   deployer: Deployer,
   world: World,
   running: ImageTrust,
-  problems: string[],
+  { problems, waits }: { readonly problems: string[]; readonly waits: string[] },
 ): TrustSettlement["raised"] {
   const target = planFloor(deployer, world, running);
-  if (target === null || target.kind === "wait") {
-    if (target !== null) problems.push(`The version floor stays: ${target.reason}`);
-    return null;
-  }
+  if (target?.kind === "wait") waits.push(`The version floor stays: ${target.reason}`);
+  if (target?.kind !== "raise") return null;
   const places = floorPlaces(deployer.system, world.layout, running);
   const before = readFloor(places);
   // Also where it is high enough already: of the two places one may have lost it.

@@ -2,7 +2,8 @@
 // deployment has, and which of the ones for every kernel lie on the boot partition already.
 
 import { join } from "node:path";
-import { StateError } from "../../shared/error.ts";
+import { FormatError, StateError } from "../../shared/error.ts";
+import { parseCmdline } from "../../shared/format/kargs/cmdline.ts";
 import type { Repository } from "../../shared/store/repository.ts";
 import { fstatatIfExists } from "../../shared/sys/stat.ts";
 import type { BootDirectory } from "../boot/boot-layout.ts";
@@ -14,6 +15,7 @@ import {
 } from "../boot/kernel-directory.ts";
 import type { BootImage } from "../image/boot-image.ts";
 import type { ImageFile } from "../image/boot-kernel.ts";
+import { openUkiFile } from "../image/uki-file.ts";
 import {
   type FormerAddons,
   type GlobalAddon,
@@ -25,7 +27,10 @@ import { fileSizeBytes, hashFile } from "./kernel-source.ts";
 import { readStoredKernel } from "./stored-kernel.ts";
 import type { World } from "./world.ts";
 
-/** Undefined for a plain kernel. StateError when it asks for fs-verity, which the repository does not have. */
+/**
+ * Undefined for a plain kernel. StateError when it asks for fs-verity, which the repository does not have; FormatError
+ * for an addon that is none, or that says which image starts.
+ */
 export function readUnifiedImage(
   repo: Repository,
   boot: BootDirectory,
@@ -39,11 +44,27 @@ export function readUnifiedImage(
         'seal the image with "--allow-missing-verity", or install it anew on a file system with fs-verity',
     );
   }
+  for (const addon of [...kernel.addons, ...kernel.globalAddons]) checkAddon(repo, addon);
   return {
     sealedCmdline: seal?.cmdline ?? null,
     addons: kernel.addons.map(({ name }) => name),
     globalAddons: kernel.globalAddons.map((addon) => placeGlobalAddon(repo, boot, addon)),
   };
+}
+
+/** prepare-root would take its word before that of the kernel. */
+function checkAddon(repo: Repository, { name, file }: ImageFile): void {
+  using addon = openUkiFile(repo, file, name);
+  const named = parseCmdline(addon.readText(".cmdline") ?? "").find(({ key }) => isImageKey(key));
+  if (named === undefined) return;
+  throw new FormatError(
+    "bad-value",
+    `Addon "${name}" of the image has "${named.text}": only the kernel, or its boot entry, says which image starts; build the addon without it`,
+  );
+}
+
+function isImageKey(key: string): boolean {
+  return ["composefs", "composefs.digest", "ostree"].includes(key);
 }
 
 /** Never in the place of other content: what has the name may be what another deployment starts with. */

@@ -31,13 +31,12 @@ import { describeImage, type ImageFacts } from "./image-facts.ts";
 import { migrateNames } from "./name-migration.ts";
 import { requireKernelSpace, requirePullSpace } from "./space.ts";
 import { applyStage, prepareStage, type StagePreparation, setStagedLock } from "./stage.ts";
-import { applyRenewal, planRenewal, type RenewedStatement } from "./statement-renewal.ts";
+import { type RenewedStatement, renewStatement } from "./statement-renewal.ts";
 import { isGivenUp } from "./trial.ts";
 import {
   recordAvailable,
   recordPulled,
   recordRefused,
-  recordRenewed,
   recordStaged,
   type UpdatedImage,
 } from "./update-events.ts";
@@ -298,24 +297,6 @@ function findKnown(
   return isKnown(booted?.id) ? { kind: "unchanged", slot: "booted" } : null;
 }
 
-/** A deployment stays as it is, but its signatures may have become better. */
-function renewStatement(
-  deployer: Deployer,
-  world: World,
-  { checkOnly, dryRun }: UpdateRequest,
-  { id, resolved }: { readonly id: string; readonly resolved: ResolvedImage },
-): { readonly renewed?: RenewedStatement } {
-  if (checkOnly) return {};
-  const renewed = planRenewal(deployer, world, id, resolved.statements ?? []);
-  if (renewed === null) return {};
-  if (!dryRun) {
-    applyRenewal(deployer, renewed);
-    recordRenewed(deployer.system, renewed);
-  }
-  return { renewed };
-}
-
-/** `retries`: what is in the menu only because its tries ran out is to be staged again. */
 function findSlot(world: World, id: string, retries: boolean): "booted" | "rollback" | null {
   if (world.booted?.id === id) return "booted";
   const own = world.live.filter((entry) => entry.deploymentId === id);

@@ -35,7 +35,7 @@ import { requireEtc } from "../deploy/image-tree.ts";
 import { computeBootDigest, kernelSteps, listKernelWrites } from "../deploy/kernel-source.ts";
 import { formatPolicyRecord, makePolicyRecord } from "../deploy/policy-record.ts";
 import { requireExactBootSpace, requireKernelSpace, requirePullSpace } from "../deploy/space.ts";
-import { wantFloorSteps } from "../deploy/trust-settlement.ts";
+import { wantSettlementSteps } from "../deploy/trust-settlement.ts";
 import { readUnifiedImage } from "../deploy/unified-facts.ts";
 import { pullBootImage, type UpdateObserver } from "../deploy/update.ts";
 import { INSTALL_STEPS } from "../deploy/update-step.ts";
@@ -248,7 +248,7 @@ function applyInstall(installation: Installation): void {
     addons: plan.addons,
     etcRules: null,
   });
-  applySteps(wantFloorSteps(target, trust.image));
+  applySteps(wantSettlementSteps(target, trust.image));
   syncFileSystem(target);
   const entries = join(boot.path, LIVE_ENTRIES);
   applyTransaction({

@@ -5,7 +5,6 @@
 // Invariant: a counter of ours has 8 bytes, is read and incremented with the index's own (empty) authorization and
 // is not under the dictionary-attack lock. Its policy field, which nothing evaluates, carries 32 bytes of ours.
 
-import { bytes, constant, struct, u8, u16be, u32be, u64be } from "../../bytes/layout.ts";
 import { FormatError } from "../../error.ts";
 
 const TAG = { NO_SESSIONS: 0x8001, SESSIONS: 0x8002 } as const;
@@ -16,95 +15,17 @@ const COMMAND = {
   NV_READ: 0x14e,
   NV_READ_PUBLIC: 0x169,
 } as const;
+const HEAD_BYTES = 10;
 const OWNER = 0x40000001;
 const PASSWORD_SESSION = 0x40000009;
 const SHA256 = 0x000b;
 const COUNTER_BYTES = 8;
 const POLICY_BYTES = 32;
+/** TPMS_NV_PUBLIC of a counter of ours: index, name algorithm, attributes, policy, data size. */
+const PUBLIC_BYTES = 4 + 2 + 4 + 2 + POLICY_BYTES + 2;
 /** A counter, OWNERWRITE, AUTHWRITE, OWNERREAD, AUTHREAD, NO_DA. */
 const COUNTER_ATTRIBUTES = 0x02060016;
 const WRITTEN = 0x20000000;
-
-/** Declared when a TPM is spoken to: every start of a machine without keys would pay for it. */
-function declareLayouts() {
-  /** Handle areas and parameters, all with the same head and session. */
-  const head = (code: number, sizeBytes: number, tag: number = TAG.SESSIONS) => ({
-    tag: constant(u16be, tag),
-    size: constant(u32be, sizeBytes),
-    code: constant(u32be, code),
-  });
-  const session = {
-    authorizationBytes: constant(u32be, 9),
-    sessionHandle: constant(u32be, PASSWORD_SESSION),
-    nonceBytes: constant(u16be, 0),
-    sessionAttributes: constant(u8, 0),
-    passwordBytes: constant(u16be, 0),
-  };
-
-  const ReadPublic = struct("TPM2_NV_ReadPublic", 14, {
-    ...head(COMMAND.NV_READ_PUBLIC, 14, TAG.NO_SESSIONS),
-    index: u32be,
-  });
-  const Increment = struct("TPM2_NV_Increment", 31, {
-    ...head(COMMAND.NV_INCREMENT, 31),
-    authHandle: u32be,
-    index: u32be,
-    ...session,
-  });
-  const Read = struct("TPM2_NV_Read", 35, {
-    ...head(COMMAND.NV_READ, 35),
-    authHandle: u32be,
-    index: u32be,
-    ...session,
-    bytesToRead: constant(u16be, COUNTER_BYTES),
-    offset: constant(u16be, 0),
-  });
-  const Undefine = struct("TPM2_NV_UndefineSpace", 31, {
-    ...head(COMMAND.NV_UNDEFINE_SPACE, 31),
-    authHandle: constant(u32be, OWNER),
-    index: u32be,
-    ...session,
-  });
-  /** TPMS_NV_PUBLIC of a counter of ours. */
-  const counterPublic = {
-    index: u32be,
-    nameAlgorithm: u16be,
-    attributes: u32be,
-    policyBytes: constant(u16be, POLICY_BYTES),
-    policy: bytes(POLICY_BYTES),
-    dataBytes: u16be,
-  };
-  const Define = struct("TPM2_NV_DefineSpace", 77, {
-    ...head(COMMAND.NV_DEFINE_SPACE, 77),
-    authHandle: constant(u32be, OWNER),
-    ...session,
-    newPasswordBytes: constant(u16be, 0),
-    publicBytes: constant(u16be, 46),
-    ...counterPublic,
-  });
-
-  const ResponseHead = struct("TPM response", 10, { tag: u16be, size: u32be, code: u32be });
-  const CounterPublic = struct("TPMS_NV_PUBLIC", 46, counterPublic);
-  /** Of a command with a session: parameter size, then TPM2B_MAX_NV_BUFFER. */
-  const CounterValue = struct("TPM2_NV_Read response", 14, {
-    parameterBytes: u32be,
-    dataBytes: constant(u16be, COUNTER_BYTES),
-    value: u64be,
-  });
-  return {
-    ReadPublic,
-    Increment,
-    Read,
-    Undefine,
-    Define,
-    ResponseHead,
-    CounterPublic,
-    CounterValue,
-  };
-}
-
-let declared: ReturnType<typeof declareLayouts> | undefined;
-const layouts = () => (declared ??= declareLayouts());
 
 export interface TpmResponse {
   /** TPM_RC; 0 is success. */
@@ -113,68 +34,98 @@ export interface TpmResponse {
 }
 
 export function encodeReadPublic(index: number): Uint8Array {
-  return layouts().ReadPublic.encode({ index });
+  return frame(TAG.NO_SESSIONS, COMMAND.NV_READ_PUBLIC, u32(index));
 }
 
 export function encodeIncrement(index: number): Uint8Array {
-  return layouts().Increment.encode({ authHandle: index, index });
+  return authorized(COMMAND.NV_INCREMENT, [index, index]);
 }
 
+/** All of a counter, from its first byte. */
 export function encodeRead(index: number): Uint8Array {
-  return layouts().Read.encode({ authHandle: index, index });
+  return authorized(COMMAND.NV_READ, [index, index], u16(COUNTER_BYTES), u16(0));
 }
 
 export function encodeUndefine(index: number): Uint8Array {
-  return layouts().Undefine.encode({ index });
+  return authorized(COMMAND.NV_UNDEFINE_SPACE, [OWNER, index]);
 }
 
 /** `policy`: 32 bytes that the index keeps and never changes. */
 export function encodeDefineCounter(index: number, policy: Uint8Array): Uint8Array {
-  return layouts().Define.encode({
-    index,
-    nameAlgorithm: SHA256,
-    attributes: COUNTER_ATTRIBUTES,
-    policy,
-    dataBytes: COUNTER_BYTES,
-  });
+  if (policy.length !== POLICY_BYTES) {
+    throw malformed(`a policy has ${POLICY_BYTES} bytes, not ${policy.length}`);
+  }
+  const noPassword = u16(0);
+  const area = [u32(index), u16(SHA256), u32(COUNTER_ATTRIBUTES), u16(POLICY_BYTES), policy];
+  const parameters = [noPassword, u16(PUBLIC_BYTES), ...area, u16(COUNTER_BYTES)];
+  return authorized(COMMAND.NV_DEFINE_SPACE, [OWNER], ...parameters);
 }
 
 /** FormatError when `bytes` is no response. */
-export function decodeResponse(response: Uint8Array): TpmResponse {
-  const { ResponseHead } = layouts();
-  const { code, size } = ResponseHead.decode(response);
-  if (size !== response.length) {
-    throw new FormatError("bad-value", `TPM response says ${size} bytes, has ${response.length}`, {
-      format: "tpm",
-    });
-  }
-  return { code, body: response.subarray(ResponseHead.sizeBytes) };
+export function decodeResponse(bytes: Uint8Array): TpmResponse {
+  if (bytes.length < HEAD_BYTES) throw malformed(`a response of ${bytes.length} bytes`);
+  const view = viewOf(bytes);
+  const size = view.getUint32(2);
+  if (size !== bytes.length) throw malformed(`it says ${size} bytes, and has ${bytes.length}`);
+  return { code: view.getUint32(6), body: bytes.subarray(HEAD_BYTES) };
 }
 
 /** Of the answer to `encodeReadPublic`; null when the index is not a counter as `encodeDefineCounter` makes it. */
 export function decodeCounterPublic(
   body: Uint8Array,
 ): { readonly policy: Uint8Array; readonly written: boolean } | null {
-  const { CounterPublic } = layouts();
-  const { sizeBytes } = CounterPublic;
-  if (body.length < 2 + sizeBytes || body[0] !== 0 || body[1] !== sizeBytes) return null;
-  let found: ReturnType<typeof CounterPublic.decode>;
-  try {
-    found = CounterPublic.decode(body, 2);
-  } catch (error) {
-    if (error instanceof FormatError) return null;
-    throw error;
-  }
-  const written = (found.attributes & WRITTEN) !== 0;
-  const attributes = (found.attributes & ~WRITTEN) >>> 0;
+  const view = viewOf(body);
+  if (body.length < 2 + PUBLIC_BYTES || view.getUint16(0) !== PUBLIC_BYTES) return null;
+  const attributes = view.getUint32(8);
   const isOurs =
-    found.nameAlgorithm === SHA256 &&
-    attributes === COUNTER_ATTRIBUTES &&
-    found.dataBytes === COUNTER_BYTES;
-  return isOurs ? { policy: found.policy, written } : null;
+    view.getUint16(6) === SHA256 &&
+    (attributes & ~WRITTEN) >>> 0 === COUNTER_ATTRIBUTES &&
+    view.getUint16(12) === POLICY_BYTES &&
+    view.getUint16(14 + POLICY_BYTES) === COUNTER_BYTES;
+  if (!isOurs) return null;
+  return { policy: body.slice(14, 14 + POLICY_BYTES), written: (attributes & WRITTEN) !== 0 };
 }
 
-/** Of the answer to `encodeRead`. */
+/** Of the answer to `encodeRead`: size of the parameters, size of the data, data. */
 export function decodeCounterValue(body: Uint8Array): bigint {
-  return layouts().CounterValue.decode(body).value;
+  const view = viewOf(body);
+  if (body.length < 6 + COUNTER_BYTES || view.getUint16(4) !== COUNTER_BYTES) {
+    throw malformed("it has no counter of 8 bytes");
+  }
+  return view.getBigUint64(6);
+}
+
+/** A command with the empty password as its one session. */
+function authorized(
+  code: number,
+  handles: readonly number[],
+  ...parameters: readonly Uint8Array[]
+): Uint8Array {
+  const noNonce = u16(0);
+  const noAttributes = new Uint8Array(1);
+  const noPassword = u16(0);
+  const session = Buffer.concat([u32(PASSWORD_SESSION), noNonce, noAttributes, noPassword]);
+  const body = [...handles.map(u32), u32(session.length), session, ...parameters];
+  return frame(TAG.SESSIONS, code, ...body);
+}
+
+function frame(tag: number, code: number, ...parts: readonly Uint8Array[]): Uint8Array {
+  const body = Buffer.concat(parts);
+  return Buffer.concat([u16(tag), u32(HEAD_BYTES + body.length), u32(code), body]);
+}
+
+function u16(value: number): Uint8Array {
+  return Uint8Array.of(value >>> 8, value & 0xff);
+}
+
+function u32(value: number): Uint8Array {
+  return Uint8Array.of(value >>> 24, (value >>> 16) & 0xff, (value >>> 8) & 0xff, value & 0xff);
+}
+
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+function malformed(problem: string): FormatError {
+  return new FormatError("bad-value", `Cannot understand the TPM: ${problem}`, { format: "tpm" });
 }

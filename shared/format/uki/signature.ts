@@ -37,7 +37,8 @@ export function findProgramDifference(one: ByteFile, other: ByteFile): number | 
   // A signer pads the program up to the table.
   const shorter = Math.min(a.programBytes, b.programBytes);
   if (end - shorter >= ALIGNMENT) return shorter;
-  const buffers = [new Uint8Array(COMPARED_BYTES), new Uint8Array(COMPARED_BYTES)] as const;
+  const pieceBytes = Math.min(COMPARED_BYTES, end);
+  const buffers = [new Uint8Array(pieceBytes), new Uint8Array(pieceBytes)] as const;
   for (let offset = 0; offset < end; offset += COMPARED_BYTES) {
     const count = Math.min(COMPARED_BYTES, end - offset);
     readMasked(one, a, buffers[0], offset, count);
