@@ -56,6 +56,8 @@ const FILES: Readonly<Record<string, string>> = {
   "usr/lib/systemd/system.conf.d/50-bootc.conf": "systemd/bootc-system.conf",
   [`${UNITS}/systemd-journal-flush.service.d/10-bootc.conf`]:
     "systemd/systemd-journal-flush.service.d.conf",
+  [`${UNITS}/systemd-remount-fs.service.d/90-bootc.conf`]:
+    "systemd/systemd-remount-fs.service.d.conf",
   "usr/lib/systemd/system-preset/80-bootc.preset": "systemd/80-bootc.preset",
   "usr/lib/tmpfiles.d/bootc-ts.conf": "systemd/bootc-tmpfiles.conf",
 };

@@ -60,6 +60,7 @@ test("installFiles puts every name of the program, the dracut module and the uni
       "usr/lib/dracut/modules.d/51bootc/prepare-root.service 644",
       "usr/lib/systemd/system/multi-user.target.wants/bootc-finalize-staged.service -> ../bootc-finalize-staged.service",
       "usr/lib/systemd/system/systemd-journal-flush.service.d/10-bootc.conf 644",
+      "usr/lib/systemd/system/systemd-remount-fs.service.d/90-bootc.conf 644",
     ]),
   );
 });

@@ -26,6 +26,11 @@ export function isTemporaryName(name: string): boolean {
   return /^\..+\.partial-[0-9a-f]{12}$/.test(name);
 }
 
+/** What a temporary file was to be called. */
+export function finalName(temporaryName: string): string {
+  return temporaryName.replace(/^\.(.+)\.partial-[0-9a-f]{12}$/, "$1");
+}
+
 /** Writes `bytes` to `path`, creating or replacing it. StateError("no-space") when the disk is full. */
 export function writeFileAtomic(
   dir: Dir,

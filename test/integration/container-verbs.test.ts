@@ -11,6 +11,7 @@ import { run } from "../support/run.ts";
 import { makeSealable } from "../support/sealable-image.ts";
 import { dir, file } from "../support/small-os.ts";
 import { ROOT } from "../support/source-tree.ts";
+import { writeStorage } from "../support/storage-builder.ts";
 
 const notRoot = process.geteuid?.() === 0 ? "" : " (SKIPPED: unpacking an image takes root)";
 /** Larger than what lies in the image itself. */
@@ -77,6 +78,15 @@ describe.skipIf(notRoot !== "")(`container verbs${notRoot}`, () => {
     expect(dump).toContain("security.selinux=system_u:object_r:usr_t:s0");
     expect(dump).toContain("security.capability=");
     expect(dump).not.toContain("/boot/stray");
+    const name = "example.com/os:v1";
+    writeStorage(
+      at("storage"),
+      name,
+      image.layers.map(({ tar }) => tar),
+    );
+    const words = ["--write-dumpfile-to", at("storage.dump"), `[${at("storage")}]${name}`];
+    expect(await container("compute-composefs-digest-from-storage", ...words)).toBe(digest);
+    expect(readFileSync(at("storage.dump"), "utf8")).toBe(dump);
   });
 
   test.each([[["compute-composefs-digest", "/"]], [["ukify"]]])(

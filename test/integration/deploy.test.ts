@@ -24,14 +24,12 @@ import { makeHostState } from "../../updater/deploy/host-state.ts";
 import { applyRollback } from "../../updater/deploy/rollback.ts";
 import { planRollback } from "../../updater/deploy/rollback-plan.ts";
 import { statePaths } from "../../updater/deploy/state-directory.ts";
-import { type UpdateRequest, updateImage } from "../../updater/deploy/update.ts";
+import type { UpdateRequest } from "../../updater/deploy/update.ts";
 import { makeImageReference } from "../../updater/image/reference.ts";
-import { openSource } from "../../updater/image/source.ts";
 import { writeScratchImage } from "../support/scratch-image.ts";
 import { installScratch } from "../support/scratch-install.ts";
 import { type RunningMachine, ScratchMachine } from "../support/scratch-machine.ts";
-
-const quiet = { onProgress: () => {}, onStep: () => {} };
+import { updateScratch } from "../support/scratch-update.ts";
 
 let machine: ScratchMachine;
 let imagePath: string;
@@ -49,18 +47,8 @@ function install() {
   return installScratch(machine, imagePath);
 }
 
-function update(running: RunningMachine, changes: Partial<UpdateRequest> = {}) {
-  const request: UpdateRequest = {
-    kind: "upgrade",
-    reference: reference(),
-    source: openSource(reference()),
-    checkOnly: false,
-    downloadOnly: false,
-    dryRun: false,
-    ...changes,
-  };
-  return updateImage(running, running.booted, request, quiet);
-}
+const update = (running: RunningMachine, changes: Partial<UpdateRequest> = {}) =>
+  updateScratch(running, imagePath, changes);
 
 /** Everything Appendix A has a column for. */
 function observe() {

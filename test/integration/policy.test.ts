@@ -7,7 +7,7 @@ import { finalizeStaged } from "../../updater/deploy/finalize.ts";
 import { makeHostState } from "../../updater/deploy/host-state.ts";
 import { parseOrigin } from "../../updater/deploy/origin.ts";
 import { statePaths } from "../../updater/deploy/state-directory.ts";
-import { type UpdateRequest, updateImage } from "../../updater/deploy/update.ts";
+import type { UpdateRequest } from "../../updater/deploy/update.ts";
 import { resolveAdmitted } from "../../updater/image/policy/admission.ts";
 import {
   type ImageReference,
@@ -22,11 +22,11 @@ import { openPolicyRig, type PolicyRig, refusal } from "../support/policy-rig.ts
 import { writeScratchImage } from "../support/scratch-image.ts";
 import { installScratch } from "../support/scratch-install.ts";
 import { type RunningMachine, ScratchMachine } from "../support/scratch-machine.ts";
+import { updateScratch } from "../support/scratch-update.ts";
 
 const notRoot = process.geteuid?.() === 0 ? "" : " (SKIPPED: the tools root takes root)";
 const ACCEPT = { type: "insecureAcceptAnything" };
 const REJECT = { type: "reject" };
-const quiet = { onProgress: () => {}, onStep: () => {} };
 
 describe.skipIf(notRoot !== "")(`policy in the verbs${notRoot}`, () => {
   let rig: PolicyRig;
@@ -78,18 +78,8 @@ describe.skipIf(notRoot !== "")(`policy in the verbs${notRoot}`, () => {
       sourceReference: reference,
       targetReference: reference,
     });
-  const update = (running: RunningMachine, changes: Partial<UpdateRequest>) => {
-    const reference = changes.reference ?? desktop();
-    return updateImage(
-      running,
-      running.booted,
-      {
-        ...{ kind: "upgrade", reference, source: openSource(reference) },
-        ...{ checkOnly: false, downloadOnly: false, dryRun: false, ...changes },
-      },
-      quiet,
-    );
-  };
+  const update = (running: RunningMachine, changes: Partial<UpdateRequest>) =>
+    updateScratch(running, layout, { reference: desktop(), ...changes });
   const state = (running: RunningMachine) =>
     makeHostState(running.system, running.repo, running.world());
 

@@ -107,6 +107,13 @@ describe.skipIf(notRoot !== "")(`${DOCUMENT}${notRoot}`, () => {
       `bootc container verify --format json --certificate db.crt docker://registry.example.com/os:v42`,
     ]);
     expect(JSON.parse(published)).toMatchObject({ mode: "sealed", findings: [], warnings: [] });
+    // Also what is in a registry can be sealed anew; its layers stay as they are there.
+    await runCommands([
+      "bootc container seal --reseal --unsigned docker://registry.example.com/os:v42 oci:fetched:v1",
+    ]);
+    const blobs = (name: string) => readdirSync(join(work, name, "blobs/sha256"));
+    const fromSource = blobs("fetched").filter((blob) => blobs("os").includes(blob));
+    expect(fromSource).toHaveLength(2);
     const changed = runCommands(["bootc container verify oci:release:changed"]);
     await expect(changed).rejects.toThrow('the first difference is "/usr/lib/greeting"');
     expect(readdirSync(join(work, "secureboot-keys/auto")).sort()).toEqual([

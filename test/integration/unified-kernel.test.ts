@@ -21,13 +21,11 @@ import { inspectHost, repairHost } from "../../updater/deploy/host-repair.ts";
 import { makeHostState } from "../../updater/deploy/host-state.ts";
 import { applyRollback } from "../../updater/deploy/rollback.ts";
 import { planRollback } from "../../updater/deploy/rollback-plan.ts";
-import { updateImage } from "../../updater/deploy/update.ts";
 import { checkImages } from "../../updater/image/image-check.ts";
-import { makeImageReference } from "../../updater/image/reference.ts";
-import { openSource } from "../../updater/image/source.ts";
 import { writeScratchImage } from "../support/scratch-image.ts";
 import { installScratch } from "../support/scratch-install.ts";
 import { type RunningMachine, ScratchMachine } from "../support/scratch-machine.ts";
+import { stageScratch, updateScratch } from "../support/scratch-update.ts";
 import { buildUki } from "../support/uki-builder.ts";
 import { type UnifiedScratchImage, writeUnifiedImage } from "../support/unified-image.ts";
 
@@ -45,24 +43,8 @@ const write = (version: string, changes: Partial<UnifiedScratchImage> = {}) =>
 const plain = { rootMountSpec: "", kargs: [] };
 const install = (changes = {}) => installScratch(machine, imagePath, { ...plain, ...changes });
 
-const REQUEST = {
-  kind: "upgrade",
-  checkOnly: false,
-  downloadOnly: false,
-  dryRun: false,
-} as const;
-
-async function stage(running: RunningMachine, allowWeakerTrust = false): Promise<string> {
-  const reference = makeImageReference("oci", imagePath);
-  const outcome = await updateImage(
-    running,
-    running.booted,
-    { ...REQUEST, reference, source: openSource(reference), allowWeakerTrust },
-    { onProgress: () => {}, onStep: () => {} },
-  );
-  if (outcome.kind !== "staged") throw new Error(`not staged: ${outcome.kind}`);
-  return outcome.id;
-}
+const stage = (running: RunningMachine, allowWeakerTrust = false) =>
+  stageScratch(running, imagePath, { allowWeakerTrust });
 
 /** Stages, shuts down and starts; the new machine is the caller's to close. */
 async function update(running: RunningMachine, allowWeaker = false): Promise<RunningMachine> {
@@ -163,15 +145,11 @@ test("from a plain kernel to a sealed one and back", async () => {
   await installScratch(machine, imagePath);
   const { id: b } = await write("2");
   const first = machine.boot();
-  const reference = makeImageReference("oci", imagePath);
-  expect(
-    await updateImage(
-      first,
-      first.booted,
-      { ...REQUEST, reference, source: openSource(reference) },
-      { onProgress: () => {}, onStep: () => {} },
-    ),
-  ).toMatchObject({ kind: "staged", id: b, droppedArguments: "root=UUID=1234 console=ttyS0" });
+  expect(await updateScratch(first, imagePath)).toMatchObject({
+    kind: "staged",
+    id: b,
+    droppedArguments: "root=UUID=1234 console=ttyS0",
+  });
   finalizeStaged(first, first.world());
   first[Symbol.dispose]();
   let running = machine.boot();

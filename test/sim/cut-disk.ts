@@ -60,6 +60,12 @@ export interface EspState {
   readonly faults: readonly string[];
 }
 
+/**
+ * A rename on vfat changes two places of the directory, which may be in two sectors: in between the file has both
+ * names. It is whole under each of them (docs/reliability.md says what comes of it).
+ */
+const HALF_RENAMED = /^(\S*\/)(\S+) shares cluster \d+ with \1\.\2\.partial-/;
+
 /** What a boot loader finds; `null` menu: there is no directory of entries. */
 export function readEsp(disk: Uint8Array): EspState {
   const tree = readFat(partitionOf(disk, PARTITIONS.esp));
@@ -75,7 +81,11 @@ export function readEsp(disk: Uint8Array): EspState {
   if (entries.length === 0) faults.push("nothing boots");
   // What no entry needs may be half-written.
   const needed = /^(loader\/(entries\/.*\.conf)?|EFI\/|EFI\/Linux\/)$/;
-  faults.push(...tree.faults.filter((fault) => needed.test(fault.split(" ")[0]!)));
+  faults.push(
+    ...tree.faults.filter(
+      (fault) => needed.test(fault.split(" ")[0]!) && !HALF_RENAMED.test(fault),
+    ),
+  );
   const digest = createHash("sha256").update(formatMenu(menu)).digest("hex").slice(0, 16);
   return { tree, menu: digest, faults };
 }

@@ -82,17 +82,21 @@ function readChain(
   faults: string[],
 ): Uint8Array {
   const parts: Uint8Array[] = [];
+  const seen = new Set<number>();
   for (let cluster = first; cluster < END_OF_CHAIN; ) {
     if (cluster < 2 || cluster >= volume.clusterCount + 2) {
       faults.push(`${path} runs into cluster ${cluster}`);
       break;
     }
     const owner = owners.get(cluster);
-    if (owner !== undefined) {
-      faults.push(`${path} shares cluster ${cluster} with ${owner}`);
+    if (seen.has(cluster)) {
+      faults.push(`${path} shares cluster ${cluster} with itself`);
       break;
     }
-    owners.set(cluster, path);
+    seen.add(cluster);
+    // Whoever only reads gets all of both.
+    if (owner !== undefined) faults.push(`${path} shares cluster ${cluster} with ${owner}`);
+    else owners.set(cluster, path);
     const start = volume.dataOffset + (cluster - 2) * volume.clusterBytes;
     parts.push(volume.image.subarray(start, start + volume.clusterBytes));
     cluster = volume.view.getUint32(volume.fatOffset + cluster * 4, true) & 0x0fffffff;

@@ -32,6 +32,7 @@ import { mount, umount2 } from "../../shared/sys/mount.ts";
 import { enableVerity } from "../../shared/sys/verity.ts";
 import * as contents from "./mount-contents.ts";
 import { execWithoutNewCalls, tryNewCall } from "./old-system-calls.ts";
+import { sign, trustKey } from "./trust-place.ts";
 
 const { CONTENTS } = contents;
 const PROGRAM = "/program/bootc";
@@ -243,6 +244,18 @@ function prepareRoot(cmdline: string, config = "", wrapper: readonly string[] = 
   return attempt([...wrapper, ...argv], () => ({ left: existsSync("/run/prepare-root") }));
 }
 
+/** As in an initramfs with a key, which has signed the image; the "?" does not count then. */
+function signedRoot({ main: id }: contents.DiskIds): CaseResult {
+  const trust = "/run/trust";
+  const key = trustKey("vendor");
+  mkdirSync(join(trust, "keys.d"), { recursive: true });
+  writeFileSync(join(trust, "keys.d/vendor.pub"), key.pub);
+  writeFileSync(at(`state/deploy/${id}/${id}.statement`), sign(id, [key]));
+  const places = ["--sysroot", STORE, "--target", TARGET, "--run", "/run", "--config", ""];
+  const words = ["--trust", trust, "--tpm", "/dev/no-tpm", "--cmdline", `composefs=?${id}`];
+  return attempt(["/run/bin/prepare-root", ...places, ...words]);
+}
+
 function bootCases(ids: contents.DiskIds): Record<string, CaseResult> {
   const old = ["/program/bun", process.argv[1]!, "as-5.15"];
   return {
@@ -252,6 +265,7 @@ function bootCases(ids: contents.DiskIds): Record<string, CaseResult> {
     "in memory": prepareRoot(`composefs=?${ids.main}`, "/run/memory.conf"),
     "wrong root": prepareRoot(`composefs=?${ids.wrong}`),
     "damaged root": prepareRoot(`composefs=?${ids.damaged}`),
+    "signed root": signedRoot(ids),
     "root with old calls": prepareRoot(`composefs=?${ids.main}`, "", old),
     "mount with old calls": composefs(imageOf(ids.main), `basedir=${OBJECTS}`, undefined, old),
     "new call": attempt([...old, process.execPath, process.argv[1]!, "new-call"]),

@@ -150,10 +150,9 @@ END`);
         sed -i s/demo.version=2/demo.version=1/ /run/esp/loader/entries.staged/*+1.conf && umount /run/esp`);
       const kernel = "cat /proc/sys/kernel/random/boot_id";
       const before = await machine.must(kernel);
-      await machine.must("bootc internals prep-soft-reboot", { timeoutMs: 900_000 });
-      const next = machine.waitNextBoot(900_000);
-      await machine.must("systemctl --no-block soft-reboot");
-      await next;
+      await machine.softReboot(900_000, "bootc internals prep-soft-reboot --reboot");
+      // Version 2 has a shell before it is checked.
+      await machine.waitNextBoot(900_000);
       await machine.must("systemctl is-system-running --wait", { timeoutMs: 900_000 });
       expect(await machine.must(kernel)).not.toBe(before);
       expect(await machine.must("cat /usr/lib/bootc-demo/version")).toBe("1");

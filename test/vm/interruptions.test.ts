@@ -95,21 +95,21 @@ async function readStatus(on: Machine = machine): Promise<Status> {
 
 const versionOf = (slot: Slot | null) => slot?.image.version ?? null;
 
-/** A random moment, in the form of sleep(1). */
-const moment = (limitMs: number) => `${(random(limitMs) / 1000).toFixed(3)}`;
+/** For sleep(1). */
+const inSeconds = (ms: number) => (ms / 1000).toFixed(3);
 
 /** Whether it was killed; else it was at its end before. */
-async function killAfter(command: string, seconds: string): Promise<boolean> {
+async function killAfter(command: string, ms: number): Promise<boolean> {
   const { code } = await machine.run(
-    `${command} >/dev/null 2>&1 & sleep ${seconds}; kill -KILL $!; wait $!`,
+    `${command} >/dev/null 2>&1 & sleep ${inSeconds(ms)}; kill -KILL $!; wait $!`,
     { timeoutMs: SLOW_MS },
   );
   return code === 137;
 }
 
 /** From now on, and until the next start, the unit's program is killed after this time. */
-const killUnitAfter = (seconds: string) =>
-  `mkdir -p /run/systemd/system/${UNIT}.d && printf '[Service]\\nExecStop=\\nExecStop=/bin/sh -c "/usr/bin/bootc composefs-finalize-staged & sleep ${seconds}; kill -KILL $$!; wait $$!; exit $$?"\\n' > /run/systemd/system/${UNIT}.d/kill.conf && systemctl daemon-reload`;
+const killUnitAfter = (ms: number) =>
+  `mkdir -p /run/systemd/system/${UNIT}.d && printf '[Service]\\nExecStop=\\nExecStop=/bin/sh -c "/usr/bin/bootc composefs-finalize-staged & sleep ${inSeconds(ms)}; kill -KILL $$!; wait $$!; exit $$?"\\n' > /run/systemd/system/${UNIT}.d/kill.conf && systemctl daemon-reload`;
 
 describe.sequential("SIGKILL", () => {
   it(`of a program that stages, at ${KILLS.stage} moments: the next run stages`, () =>
@@ -120,9 +120,14 @@ describe.sequential("SIGKILL", () => {
       await machine.addDisk({ ...media[0]!, mode: "read" });
       await must(mount("sibling"));
       await chapter("stage, killed", ["1"], async () => {
-        for (let n = 0; n < KILLS.stage; n++) {
-          if (await killAfter(switchTo("sibling"), moment(STAGE_MS))) killed.stage += 1;
-          else await must("bootc delete-deployment staged");
+        for (let limitMs = STAGE_MS; killed.stage < KILLS.stage; ) {
+          const ms = random(limitMs);
+          if (await killAfter(switchTo("sibling"), ms)) killed.stage += 1;
+          else {
+            // It was quicker.
+            limitMs = Math.max(ms, 200);
+            await must("bootc delete-deployment staged");
+          }
           const { booted, staged, problems = [] } = await readStatus();
           expect(versionOf(booted)).toBe("1");
           expect(["2", "1.1", null]).toContain(versionOf(staged));
@@ -137,12 +142,14 @@ describe.sequential("SIGKILL", () => {
     step(async () => {
       await chapter("finalize, killed", ["1", "1.1"], async () => {
         for (let n = 0; n < KILLS.finalize; n++) {
-          await must(`systemctl start ${UNIT} && ${killUnitAfter(moment(FINALIZE_MS))}`);
+          await must(`systemctl start ${UNIT} && ${killUnitAfter(random(FINALIZE_MS))}`);
           await must(`systemctl stop ${UNIT}; systemctl reset-failed`);
           const { booted, staged, problems = [] } = await readStatus();
           expect(versionOf(booted)).toBe("1");
-          if (staged !== null) killed.finalize += 1;
-          for (const problem of problems) expect(problem).toMatch(/^The staged deployment/);
+          expect(problems).toEqual([]);
+          // At its end before.
+          if (staged === null) break;
+          killed.finalize += 1;
         }
       });
       await must(`rm -r /run/systemd/system/${UNIT}.d && systemctl daemon-reload`);
@@ -174,13 +181,14 @@ describe.skipIf(!ALL)("a longer life", () => {
       expect(versionOf((await readStatus()).booted)).toBe("1.1");
       const both = ["1", "1.1"];
       await chapter("pin", both, () => must("bootc pin rollback && bootc pin --unpin rollback"));
-      await chapter("kargs", both, () => must("bootc kargs --append cut.b=1 --delete cut.a"));
       await machine.addDisk({ ...media[1]!, mode: "read" });
       await must(mount("stick3"));
       await chapter("stage", both, () => must(switchTo("stick3")));
       await chapter("delete", both, () => must("bootc delete-deployment staged"));
       await chapter("cleanup", both, () => must("bootc internals gc"));
       await chapter("delete", both, () => must("bootc delete-deployment rollback"));
+      // Last: with other arguments what runs is on trial once more, and keeps what it falls back to.
+      await chapter("kargs", both, () => must("bootc kargs --append cut.b=1 --delete cut.a"));
     }));
 
   it(`is killed at ${KILLS.shutdown} shutdowns: the next one finalizes`, () =>
@@ -188,7 +196,7 @@ describe.skipIf(!ALL)("a longer life", () => {
       for (let n = 0; n <= KILLS.shutdown; n++) {
         await must(`${mount("stick3")} && ${switchTo("stick3")}`);
         const isLast = n === KILLS.shutdown;
-        if (!isLast) await must(killUnitAfter(moment(FINALIZE_MS)));
+        if (!isLast) await must(killUnitAfter(random(FINALIZE_MS)));
         await chapter(isLast ? "shutdown" : "shutdown, killed", ["1.1", "3"], async () => {
           await machine.reboot(SLOW_MS);
           await must("systemctl is-system-running --wait");
@@ -270,7 +278,7 @@ describe.sequential("a power cut", () => {
         for (const { reason } of failed as PromiseRejectedResult[]) throw reason;
         for (const image of images.values()) rmSync(image);
       }
-      expect(killed.stage).toBeGreaterThan(0);
+      expect(killed.finalize).toBeGreaterThan(0);
     },
     4 * SLOW_MS,
   );

@@ -168,6 +168,18 @@ describe.each(CHOICES)("the kernel of %s", (choice) => {
     expect(at("allowed").left).toBe(false);
   });
 
+  test("gets a signed root of which every file is checked, or a clear refusal", () => {
+    if (form.verity) {
+      expect(at("signed root")).toMatchObject({ code: 0, reads: reads(true), names: NAMES });
+      expect(at("signed root").output).toContain(" trust=signed ");
+    } else {
+      const line =
+        /^prepare-root: refused: The kernel cannot check files by fs-verity [^\n]* as signed images want: [^\n]*trust\.conf$/;
+      expect(at("signed root").output).toMatch(line);
+      expect(at("signed root").code).toBe(1);
+    }
+  });
+
   test("gets a root in memory", () => {
     expect(at("in memory")).toMatchObject({ code: 0, reads: reads(false), names: NAMES });
     expect(at("in memory").output).toMatch(/ root=transient etc=overlay var=transient erofs=/);

@@ -5,7 +5,8 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { cacheDir, cachedDir, cacheKey } from "../support/cache.ts";
-import { copyDisk, openDisk, type RawDisk } from "./disk-edit.ts";
+import { copyDisk, openDisk, type RawDisk, readEsp, writeEsp } from "./disk-edit.ts";
+import { readMenu } from "./disk-menu.ts";
 import { ensureMedia, installDisk } from "./installed-disk.ts";
 import { type Machine, startMachine } from "./machine.ts";
 import { silentNarrator } from "./narrator.ts";
@@ -24,6 +25,20 @@ export async function ensureSealedDisk(onLine: (line: string) => void): Promise<
     const narrator = { ...silentNarrator, progress: onLine };
     await installDisk(installed, v1, await ensureMedia(image), narrator);
     await copyDisk(installed, path);
+  });
+}
+
+/** The same with a second entry at the end of the menu, which starts a copy of the kernel. */
+export async function ensureSpareDisk(onLine: (line: string) => void): Promise<RawDisk> {
+  const { v1 } = await ensureProductImages(onLine);
+  const installed = await ensureSealedDisk(onLine);
+  return ensureDisk("sealed-spare", [await ensureSealedImage(v1, onLine)], async (path) => {
+    const disk = await copyDisk(installed.path, path);
+    const entry = (await readMenu(disk))[0]!;
+    const spare = entry.uki!.replace(/\.efi$/, "-spare.efi");
+    await writeEsp(disk, spare, await readEsp(disk, entry.uki!));
+    const text = entry.text.replace(entry.uki!, spare).replace(/^sort-key .*$/m, "sort-key zzz");
+    await writeEsp(disk, entry.path.replace(/[^/]*$/, "bootc_spare-1-0.conf"), text);
   });
 }
 

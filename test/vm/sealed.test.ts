@@ -4,10 +4,10 @@
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { flipEsp, type RawDisk, readEsp, writeEsp } from "./disk-edit.ts";
-import { readMenu } from "./disk-menu.ts";
+import { type DiskEntry, readMenu } from "./disk-menu.ts";
 import { type Machine, startMachine } from "./machine.ts";
 import { ensureSealedDisk, ensureSealedPair, finishStart } from "./sealed-pair.ts";
-import { tryTampered } from "./tamper.ts";
+import { namesDeployment, tryTampered } from "./tamper.ts";
 
 const isLong = process.env["TEST_ALL"] === "1";
 const slowMs = 900_000;
@@ -103,6 +103,20 @@ describe.runIf(isLong)("a sealed machine after an update", () => {
     );
     expect(entries.split("\n")).toHaveLength(2);
     expect(entries).not.toContain("+");
+  });
+
+  it("starts an older signed deployment that is put back: only dbx ends that", async () => {
+    const pair = await ensureSealedPair(console.log);
+    const [newer, older] = (await readMenu(pair)) as [DiskEntry, DiskEntry];
+    const swap = async (copy: RawDisk) => {
+      await writeEsp(copy, "/loader/loader.conf", "timeout 0\n");
+      await writeEsp(copy, newer.uki!, await readEsp(pair, older.uki!));
+      await writeEsp(copy, older.uki!, await readEsp(pair, newer.uki!));
+    };
+    const mounted = /prepare-root: mounted [^\n]*\n/;
+    const options = { name: "sealed replay", secureBoot: "enforcing", until: mounted } as const;
+    const told = await tryTampered(pair, swap, options);
+    expect(namesDeployment(told.cmdlines[0], older.id)).toBe(true);
   });
 
   it("rolls back to the sealed version before, and forward again", async () => {

@@ -44,9 +44,10 @@ test("entries in menu order; foreign ones belong to nobody; broken ones are name
   ]);
 });
 
+const entry = (kernel: string) =>
+  `version 1\nlinux /EFI/Linux/${kernel}/vmlinuz\noptions composefs=?${id}\n`;
+
 test("an entry under two names: the one without counter counts, or with fewest tries; the other is left over", () => {
-  const entry = (kernel: string) =>
-    `version 1\nlinux /EFI/Linux/${kernel}/vmlinuz\noptions composefs=?${id}\n`;
   put("x+2-1.conf", entry("a"));
   put("x.conf", entry("a"));
   put("y+3.conf", entry("b"));
@@ -57,6 +58,17 @@ test("an entry under two names: the one without counter counts, or with fewest t
   const names = ["x.conf", "y+2-1.conf", "z+1.conf", "z.conf"];
   expect(entries.map(({ fileName }) => fileName).sort()).toEqual(names);
   expect(leftovers).toEqual(["x+2-1.conf", "y+3.conf"]);
+});
+
+test("a temporary name goes, unless a rename on vfat was cut in the middle: then the content is the entry's, too", () => {
+  put("x.conf", entry("a"));
+  put(".x.conf.partial-0123456789ab", entry("a"));
+  put(".x.conf.partial-ba9876543210", entry("b"));
+  put(".y.conf.partial-0123456789ab", entry("a"));
+  expect(readEntryDirectory(directory)!.leftovers).toEqual([
+    ".x.conf.partial-ba9876543210",
+    ".y.conf.partial-0123456789ab",
+  ]);
 });
 
 test("no directory is not an empty one", () => {

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { describeError, FormatError, isErrno } from "../../shared/error.ts";
 import { ENTRY_EXTENSION } from "../../shared/format/bls/entry-name.ts";
 import { decodeText, readSmallFile } from "../../shared/sys/small-file.ts";
-import { isTemporaryName } from "../../shared/txn/atomic.ts";
+import { finalName, isTemporaryName } from "../../shared/txn/atomic.ts";
 import { findIds } from "./artefact-name.ts";
 import { type BootEntry, parseBootEntry, sortEntries } from "./boot-entry.ts";
 import type { BootLayout } from "./boot-layout.ts";
@@ -62,10 +62,13 @@ export function readEntryDirectory(
     else entries.push(read);
   }
   const { single, twins } = separateTwins(entries);
+  const temporary = names.filter(
+    (name) => isTemporaryName(name) && !isHalfRenamed(path, name, names),
+  );
   return {
     entries: sortEntries(single, loader),
     broken,
-    leftovers: [...names.filter(isTemporaryName), ...twins.map(({ fileName }) => fileName)],
+    leftovers: [...temporary, ...twins.map(({ fileName }) => fileName)],
     problems: broken.map(
       ({ fileName, problem }) => `Boot entry "${fileName}" is ignored: ${problem}`,
     ),
@@ -94,6 +97,24 @@ export function separateTwins(entries: readonly BootEntry[]): {
     single: entries.filter((entry) => !isTwin(entry)),
     twins: entries.filter(isTwin),
   };
+}
+
+/**
+ * A rename on vfat that lost power between the two places of the directory that it changes: the file has both names
+ * and one content, which would go with the temporary one. That goes with its directory, at the next change of the menu.
+ */
+function isHalfRenamed(path: string, name: string, names: readonly string[]): boolean {
+  const target = finalName(name);
+  if (!names.includes(target)) return false;
+  try {
+    const [one, other] = [name, target].map((each) =>
+      readSmallFile(join(path, each), SIZE_LIMIT_BYTES),
+    );
+    return one !== null && other !== null && Buffer.compare(one!, other!) === 0;
+  } catch {
+    // Unreadable: better not removed.
+    return true;
+  }
 }
 
 /** A file with a name of ours that is cut off before its arguments looks like somebody else's entry. */

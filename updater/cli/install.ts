@@ -15,7 +15,8 @@ import {
 import { openSource } from "../image/source.ts";
 import { readInstallConfig } from "../install/install-config.ts";
 import { mergeInstallOptions } from "../install/install-options.ts";
-import type { InstallPlan } from "../install/install-plan.ts";
+import { describeRootDiscovery } from "../install/install-plan.ts";
+import { findPartitionType } from "../install/target.ts";
 import {
   type InstallPreparation,
   type InstallRequest,
@@ -136,16 +137,11 @@ async function install(
   using observer = makeObserver(terminal, progress);
   const plan = await installToFilesystem(request, preparation, observer);
   terminal.line(`Deployment: ${plan.id}`);
-  if (isRootDiscovered(plan)) {
-    terminal.line("The sealed kernel has no root=: it finds the root by its GPT partition type");
-  }
+  const isUnified = plan.kernel.kind === "uki";
+  const partitionType = isUnified ? findPartitionType(system, request.target) : null;
+  const discovery = describeRootDiscovery(plan, partitionType, process.arch);
+  if (discovery !== null) terminal.line(discovery);
   terminal.line("Installation complete!");
-}
-
-/** Addons may have an argument for it, too. */
-function isRootDiscovered({ kernel, cmdline, entry }: InstallPlan): boolean {
-  const isSealed = kernel.kind === "uki" && !/^options /m.test(entry.text);
-  return isSealed && kernel.addons.length === 0 && !/(?:^|\s)root=/.test(cmdline);
 }
 
 function demandSignature(reference: ImageReference, isDemanded: boolean): ImageReference {

@@ -26,7 +26,9 @@ const PROGRAM = "usr/lib/bootc/prepare-root";
 
 export async function checkInitramfs(image: VerifiedImage, notes: Notes): Promise<void> {
   const { kernel } = image;
-  if (kernel === null || !checkOwnKey(image, notes)) return;
+  // A unified kernel that cannot be read is a finding already.
+  if (kernel === null || (kernel.kind === "uki" && image.uki === null)) return;
+  if (!checkOwnKey(image, notes)) return;
   try {
     const contents = await scanKernel(image);
     if (contents.compression === "other") {

@@ -57,7 +57,10 @@ export function readHostTrust(place: Place, world: World): HostTrust | null {
   const secureBoot = attempt("Secure Boot is unknown", () => readSecureBoot(system));
   const facts = { running, evidence, secureBoot: secureBoot ?? "unsupported", problems };
   const floor = readMachineFloor(system, world, running, problems);
-  problems.push(...findProblems(place, world, facts, floor));
+  const found = attempt("Not all about trust can be told", () =>
+    findProblems(place, world, facts, floor),
+  );
+  problems.push(...(found ?? []));
   const describe = describeWith(place, world, facts, floor);
   const own = world.states.find(({ id }) => id === booted.id) ?? { ...NO_STATE, id: booted.id };
   return {

@@ -1,9 +1,14 @@
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { UsageError } from "../../shared/error.ts";
 import { formatCmdline, parseCmdline } from "../../shared/format/kargs/cmdline.ts";
 import { idOf, makeImage, SYSTEMD_LAYOUT } from "../../test/support/small-world.ts";
 import { chooseTrialKargs } from "../deploy/trial-kargs.ts";
-import { parseKargDeletes, planInstall, rootArguments } from "./install-plan.ts";
+import {
+  describeRootDiscovery,
+  parseKargDeletes,
+  planInstall,
+  rootArguments,
+} from "./install-plan.ts";
 
 test.each([
   ["UUID=1", null, [], "root=UUID=1 rw"],
@@ -74,6 +79,39 @@ test("a sealed kernel: an entry without arguments; a chosen addon", () => {
   expect(() => planInstall({ ...facts, image: makeImage("a") })).toThrow(
     "--uki-addon: the image has no unified kernel",
   );
+});
+
+describe("how a sealed system finds its root", () => {
+  const ROOT = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709";
+  const planOf = (sealedCmdline: string | null, addons: readonly string[] = []) =>
+    planInstall({
+      image: makeImage("a", { unified: { sealedCmdline, addons, globalAddons: [] } }),
+      kargs: [],
+      kargDeletes: [],
+      kernels: [],
+      layout: SYSTEMD_LAYOUT,
+      verityOptional: false,
+    });
+  const found = "The sealed kernel has no root=: it finds the root by its GPT partition type";
+  test.each<[string, string | null, readonly string[], string | null, string, string | null]>([
+    ["told by the kernel", "a root=LABEL=x", [], "0fc6", "x64", null],
+    ["maybe told by an addon", "a", ["a.addon.efi"], "0fc6", "x64", null],
+    ["arguments in the entry", null, [], "0fc6", "x64", null],
+    ["by the right type", "a noroot=1", [], ROOT, "x64", found],
+    ["nobody knows the type", "a", [], null, "x64", found],
+    ["nobody knows the architecture", "a", [], "0fc6", "vax", found],
+    [
+      "by a wrong type",
+      "a",
+      [],
+      ROOT,
+      "arm64",
+      `${found}, which is ${ROOT} here and has to be b921`,
+    ],
+  ])("%s", (_, sealed, addons, type, architecture, expected) => {
+    const text = describeRootDiscovery(planOf(sealed, addons), type, architecture);
+    expect(text?.slice(0, expected?.length) ?? null).toBe(expected);
+  });
 });
 
 test.each([

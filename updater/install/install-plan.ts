@@ -122,6 +122,36 @@ export function requireNoArguments(given: ArgumentOptions): void {
   );
 }
 
+/** Types of root partitions in a GPT (UAPI.2 "Discoverable Partitions Specification"), by Node's architecture. */
+const ROOT_TYPES: Readonly<Record<string, string>> = {
+  x64: "4f68bce3-e8cd-4db1-96e7-fbcaf984b709",
+  arm64: "b921b045-1df0-41c3-af44-4c6f280d3fae",
+  ppc64: "c31c45e6-3f39-412e-80fb-4809c4980599",
+  s390x: "5eead9a9-fe09-4a1e-a1d7-520d00531306",
+  riscv64: "72ec70a6-cf74-40e6-bd49-4bda08e8f224",
+};
+
+/**
+ * How the installed system finds its root, where nothing tells it: null when something does. `partitionType`: of the
+ * partition that the target is on; null when it is on none, or nobody knows.
+ */
+export function describeRootDiscovery(
+  { kernel, cmdline, entry }: Pick<InstallPlan, "kernel" | "cmdline" | "entry">,
+  partitionType: string | null,
+  architecture: string,
+): string | null {
+  const isSealed = kernel.kind === "uki" && !/^options /m.test(entry.text);
+  // Addons may have an argument for it.
+  const isTold = !isSealed || kernel.addons.length > 0 || /(?:^|\s)root=/.test(cmdline);
+  if (isTold) return null;
+  const found = "The sealed kernel has no root=: it finds the root by its GPT partition type";
+  const wanted = ROOT_TYPES[architecture];
+  const isRight = partitionType === null || wanted === undefined || partitionType === wanted;
+  return isRight
+    ? found
+    : `${found}, which is ${partitionType} here and has to be ${wanted} ("sfdisk --part-type")`;
+}
+
 export interface ArgumentSources {
   /** e.g. `UUID=…`; "" leaves finding the root to the initramfs. */
   readonly rootSpec: string;

@@ -98,3 +98,10 @@ export function findRootSpec(mount: MountPoint): string {
     { path: mount.path },
   );
 }
+
+/** The type of the partition that is mounted at `target`, lower case; null when it is on none. */
+export function findPartitionType(system: System, target: string): string | null {
+  const source = findMount(system.mounts, target)?.source ?? "";
+  if (!source.startsWith("/")) return null;
+  return probeDevice(source).get("PART_ENTRY_TYPE")?.toLowerCase() ?? null;
+}
