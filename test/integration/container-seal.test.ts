@@ -13,6 +13,10 @@ import { makeInitramfs, makeSealable, SEALABLE_PROGRAM } from "../support/sealab
 import { dir, file, makeTar } from "../support/small-os.ts";
 import { ensureDebianKernel } from "../vm/debian-kernel.ts";
 
+/** What boot assessment wants, added by sealing. */
+const withoutPanic = "systemd.crash_action=reboot rd.shell=0 rd.emergency=reboot";
+const TRIAL = `panic=10 ${withoutPanic}`;
+
 const notRoot = process.geteuid?.() === 0 ? "" : " (SKIPPED: the tools root takes root)";
 
 describe.skipIf(notRoot !== "")(`container seal${notRoot}`, () => {
@@ -48,7 +52,7 @@ describe.skipIf(notRoot !== "")(`container seal${notRoot}`, () => {
         warnings: [],
       });
       expect(report.programs).toEqual([{ path: `/${SEALED_KERNEL}`, signature: "good" }]);
-      expect(report.cmdline).toBe(`${SEALABLE_KARGS} composefs=${report.id}`);
+      expect(report.cmdline).toBe(`${SEALABLE_KARGS} composefs=${report.id} ${TRIAL}`);
       await rig.call("internals", "cfs", "--repo", at("repo"), "init", "--insecure");
       const words = ["--repo", at("repo"), "oci", "pull", "--bootable", layout("sealed"), "x"];
       const pulled = await rig.call("internals", "cfs", ...words);
@@ -118,16 +122,24 @@ describe.skipIf(notRoot !== "")(`container seal${notRoot}`, () => {
     test("that tolerates files without fs-verity is called weaker", async () => {
       await seal("--unsigned", "--allow-missing-verity", layout("plain"), layout("weak"));
       const report = await verify("weak");
-      expect(report.cmdline).toBe(`${SEALABLE_KARGS} composefs=?${report.id}`);
+      expect(report.cmdline).toBe(`${SEALABLE_KARGS} composefs=?${report.id} ${TRIAL}`);
       expect(report.verity).toBe("optional");
       expect(report.warnings).toContainEqual(expect.stringContaining("without fs-verity start"));
     });
 
     test("has the arguments that were asked for behind its digest", async () => {
-      await seal("--unsigned", "--karg", "rw", "--karg", "a=b c", layout("plain"), layout("kargs"));
+      await seal(
+        "--unsigned",
+        "--karg",
+        "rw panic=0",
+        "--karg",
+        "a=b c",
+        layout("plain"),
+        layout("kargs"),
+      );
       const { cmdline, id, findings } = await verify("kargs");
       expect(findings).toEqual([]);
-      expect(cmdline).toBe(`${SEALABLE_KARGS} composefs=${id} rw a=b c`);
+      expect(cmdline).toBe(`${SEALABLE_KARGS} composefs=${id} rw panic=0 a=b c ${withoutPanic}`);
     });
 
     test("has the arguments of the image as they are, also one that looks like a file's name", async () => {
@@ -135,7 +147,7 @@ describe.skipIf(notRoot !== "")(`container seal${notRoot}`, () => {
       writeLayout(at("at-sign"), [await makeSealable({ tag: "x", entries: [kargs] })]);
       await seal("--unsigned", `oci:${at("at-sign")}:x`, layout("at-sign"));
       const { cmdline, id } = await verify("at-sign");
-      expect(cmdline).toBe(`@/etc/hostname ${SEALABLE_KARGS} composefs=${id}`);
+      expect(cmdline).toBe(`@/etc/hostname ${SEALABLE_KARGS} composefs=${id} ${TRIAL}`);
     });
 
     test("comes from transports that have the tars only", async () => {
@@ -290,7 +302,7 @@ describe.skipIf(notRoot !== "")(`container seal${notRoot}`, () => {
       kind: "seal",
       mode: "sealed",
       digest: id,
-      cmdline: `${SEALABLE_KARGS} composefs=${id}`,
+      cmdline: `${SEALABLE_KARGS} composefs=${id} ${TRIAL}`,
       hidden: ["usr/lib/modules/6.12/vmlinuz", "usr/lib/modules/6.12/initramfs.img"],
     });
     expect(readdirSync(at("images/blobs/sha256"))).toEqual(before);

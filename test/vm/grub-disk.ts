@@ -15,7 +15,7 @@ import { type MenuItem, planMenu } from "../../updater/deploy/menu-plan.ts";
 import { cacheDir, projectDir } from "../support/cache.ts";
 import { EMPTY_WORLD, idOf } from "../support/small-world.ts";
 import { createSparse, type Disk, ext4FromDir } from "./disks.ts";
-import { BOOT_PARTITION, ensureGrubImage, type GrubRelease } from "./grub-image.ts";
+import { ensureGrubImage, type GrubRelease } from "./grub-image.ts";
 import { runTool } from "./tools-root.ts";
 
 const BOOT_MEGABYTES = 96;
@@ -31,8 +31,7 @@ const LAYOUT: BootLayout = {
   countingProblem: null,
 };
 
-/** Of a machine that has nothing else in its menu. */
-export const GRUB_CONFIG = `serial --unit=0 --speed=115200
+const GRUB_CONFIG = `serial --unit=0 --speed=115200
 terminal_input serial
 terminal_output serial
 set timeout=0
@@ -66,7 +65,7 @@ export async function makeGrubDisks(menu: GrubMenu): Promise<GrubDisks> {
     await ext4FromDir(bootDisk, boot, BOOT_MEGABYTES, "BOOT");
     const esp = join(directory, "esp.raw");
     await createSparse(esp, ESP_MEGABYTES);
-    const program = await ensureGrubImage(menu.release, BOOT_PARTITION, console.log);
+    const program = await ensureGrubImage(menu.release, console.log);
     await runTool(["mkfs.vfat", "-F", "32", "-n", "ESP", esp]);
     await runTool(["mmd", "-i", esp, "::EFI", "::EFI/BOOT"]);
     await runTool(["mcopy", "-i", esp, program, "::EFI/BOOT/BOOTX64.EFI"]);

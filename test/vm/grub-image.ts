@@ -1,5 +1,5 @@
-// Debian's GRUB as an EFI program that reads its script from the file system with a label (a boot partition, or the
-// root with its /boot): the one of trixie (2.12, without `blscfg`) and the newest (2.14).
+// Debian's GRUB as an EFI program that reads its script from a file system labelled BOOT: the one of trixie
+// (2.12, without `blscfg`) and the newest (2.14).
 // Invariants: made with the packages' own grub-mkimage; what the menu needs is in the program itself, so
 // nothing is installed and no module is loaded from a disk.
 
@@ -25,28 +25,15 @@ const COMMON_MODULES = [
   ["loadenv", "test", "echo", "reboot", "serial", "terminal", "minicmd", "sleep", "bli"],
 ].flat();
 
-export interface GrubPlace {
-  readonly label: string;
-  /** GRUB's directory there. */
-  readonly directory: string;
-}
-
-export const BOOT_PARTITION: GrubPlace = { label: "BOOT", directory: "/grub" };
-
-const earlyScript = ({ label, directory }: GrubPlace) => `search --label --set=root ${label}
-set prefix=($root)${directory}
+const EARLY_SCRIPT = `search --label --set=root BOOT
+set prefix=($root)/grub
 configfile $prefix/grub.cfg
 `;
 
 /** Path of the EFI program. */
-export async function ensureGrubImage(
-  release: GrubRelease,
-  place: GrubPlace,
-  onLine?: Progress,
-): Promise<string> {
+export async function ensureGrubImage(release: GrubRelease, onLine?: Progress): Promise<string> {
   const modules = [...COMMON_MODULES, ...MODULES[release]];
-  const early = earlyScript(place);
-  const key = cacheKey("grub 1", release, PACKAGES, LIBRARIES, modules, early);
+  const key = cacheKey("grub 1", release, PACKAGES, LIBRARIES, modules, EARLY_SCRIPT);
   const dir = await cachedDir(join(cacheDir, "vm", `grub-${release}-${key}`), async (path) => {
     const tree = join(path, "tree");
     const scratch = join(path, "apt");
@@ -55,14 +42,14 @@ export async function ensureGrubImage(
     await unpack(scratch, "trixie", LIBRARIES, tree, onLine);
     await rm(scratch, { recursive: true });
     const script = join(path, "early.cfg");
-    await writeFile(script, early);
+    await writeFile(script, EARLY_SCRIPT);
     await runTool(
       [
         "env",
         `LD_LIBRARY_PATH=${join(tree, "usr/lib/x86_64-linux-gnu")}`,
         join(tree, "usr/bin/grub-mkimage"),
         ...["-O", "x86_64-efi", "-d", join(tree, "usr/lib/grub/x86_64-efi")],
-        ...["-c", script, "-p", place.directory, "-o", join(path, "grubx64.efi"), ...modules],
+        ...["-c", script, "-p", "/grub", "-o", join(path, "grubx64.efi"), ...modules],
       ],
       { onLine },
     );

@@ -1,7 +1,8 @@
 // What sealing an image comes to, found out before anything is made: its kernel, what disappears from the tree, the
 // digest of the rest, and the command line with it.
 
-import { formatCmdline } from "../../shared/format/kargs/cmdline.ts";
+import { type Cmdline, formatCmdline, parseArguments } from "../../shared/format/kargs/cmdline.ts";
+import { missingTrialKargs } from "../../shared/format/kargs/trial.ts";
 import type { DirectoryNode } from "../../shared/format/tree/node.ts";
 import type { Repository } from "../../shared/store/repository.ts";
 import { readKargs } from "../image/boot-image.ts";
@@ -59,15 +60,23 @@ export async function planSeal(
   transformForOci(bootTree);
   transformForBoot(bootTree, readFile);
   const digest = computeBootId(bootTree);
-  const { mode, kargs } = choices;
+  const { mode } = choices;
   const cmdline =
-    mode === "signed"
-      ? null
-      : formatSealedCmdline({
-          image: formatCmdline(readKargs(tree, readFile)),
-          digest,
-          verityOptional: choices.allowMissingVerity,
-          more: kargs,
-        });
+    mode === "signed" ? null : makeSealedCmdline(readKargs(tree, readFile), digest, choices);
   return { mode, kernel, hidden, digest, cmdline, tree, bootTree };
+}
+
+/** Nothing can be added on the machine, so what boot assessment wants (docs/boot-assessment.md) is in it. */
+function makeSealedCmdline(
+  image: Cmdline,
+  digest: string,
+  { allowMissingVerity, kargs }: SealChoices,
+): string {
+  const trial = missingTrialKargs([...image, ...kargs.flatMap(parseArguments)]);
+  return formatSealedCmdline({
+    image: formatCmdline(image),
+    digest,
+    verityOptional: allowMissingVerity,
+    more: [...kargs, formatCmdline(trial)],
+  });
 }

@@ -1,18 +1,8 @@
-// Kernel arguments that make a start which went wrong end, so that the boot loader can try again or fall back
-// (docs/boot-assessment.md says what each does and how to be without it). Every entry we make carries them.
-// Pure.
+// The arguments of boot assessment (shared/format/kargs/trial.ts) as a source of a boot entry. Pure.
 
-import {
-  type Cmdline,
-  formatCmdline,
-  hasParameter,
-  parseCmdline,
-} from "../../shared/format/kargs/cmdline.ts";
+import { type Cmdline, formatCmdline, hasParameter } from "../../shared/format/kargs/cmdline.ts";
+import { missingTrialKargs } from "../../shared/format/kargs/trial.ts";
 import { listSources, OWN_SOURCE } from "./kargs-source.ts";
-
-const TRIAL_KARGS = parseCmdline(
-  "panic=10 systemd.crash_action=reboot rd.shell=0 rd.emergency=reboot",
-);
 
 /** What our source is to have beside `options`: whoever set one of these keys to something else, keeps that. */
 export function chooseTrialKargs(
@@ -20,8 +10,7 @@ export function chooseTrialKargs(
   extra: Parameters<typeof listSources>[0],
 ): string {
   const before = listSources(extra).get(OWN_SOURCE) ?? [];
-  const others = options.filter((parameter) => !hasParameter(before, parameter));
   return formatCmdline(
-    TRIAL_KARGS.filter(({ key }) => !others.some((parameter) => parameter.key === key)),
+    missingTrialKargs(options.filter((parameter) => !hasParameter(before, parameter))),
   );
 }
