@@ -4,7 +4,6 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { cacheDir } from "../support/cache.ts";
 import { type RawDisk, readEsp, writeEsp } from "./disk-edit.ts";
-import { runInTree } from "./os-layer.ts";
 import { type EfiKey, type SecureBootKeys, secureBootOwner, signEfi } from "./secure-boot.ts";
 import { runTool } from "./tools-root.ts";
 
@@ -67,19 +66,6 @@ export function takeSections(
     }
     return found;
   });
-}
-
-/**
- * A credential that systemd takes without knowing any key, unless Secure Boot is on. `tree` has a systemd in it;
- * the text may not contain single quotes.
- */
-export async function makeKeylessCredential(
-  tree: string,
-  name: string,
-  text: string,
-): Promise<Buffer> {
-  const command = `printf %s '${text}' | systemd-creds encrypt --with-key=null --name=${name} - -`;
-  return Buffer.from(await runInTree(tree, ["sh", "-c", command]));
 }
 
 /** UEFI variables (qcow2, in `dir`) of an enforcing firmware that has the program's hash in dbx. */
