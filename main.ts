@@ -11,7 +11,10 @@ import { basename } from "node:path";
 const INITRAMFS_NAMES = ["prepare-root", "initramfs-setup", "bootc-initramfs-setup", "init"];
 /** Upstream's name and command line for ostree's part of it. */
 const OSTREE_NAME = "ostree-prepare-root";
-const TOOL_NAMES = ["mkcomposefs", "composefs-info", "mount.composefs", "composefs-dump"] as const;
+const TOOL_NAMES = [
+  ...(["mkcomposefs", "composefs-info", "mount.composefs", "composefs-dump"] as const),
+  "bootc-boot-order-generator",
+] as const;
 
 /** composefs-rs' tool: `bootc internals cfs`, and the tools as its verbs. */
 const CFSCTL_NAME = "cfsctl";

@@ -52,7 +52,6 @@ const FILES: Readonly<Record<string, string>> = {
   [`${UNITS}/boot-complete.target.d/10-bootc.conf`]: "systemd/boot-complete.target.d.conf",
   [`${UNITS}/systemd-bless-boot.service.d/10-bootc.conf`]:
     "systemd/systemd-bless-boot.service.d.conf",
-  "usr/lib/systemd/system-generators/bootc-boot-order-generator": "systemd/boot-order-generator.sh",
   "usr/lib/systemd/system.conf.d/50-bootc.conf": "systemd/bootc-system.conf",
   [`${UNITS}/systemd-journal-flush.service.d/10-bootc.conf`]:
     "systemd/systemd-journal-flush.service.d.conf",
@@ -83,6 +82,8 @@ const SYMLINKS: Readonly<Record<string, string>> = {
   "usr/lib/bootc/initramfs-setup": "prepare-root",
   // ostree's own name for its part; /usr/lib/ostree belongs to ostree's packages.
   "usr/lib/bootc/ostree-prepare-root": "prepare-root",
+  // Units that come after boot-complete.target (docs/boot-assessment.md).
+  "usr/lib/systemd/system-generators/bootc-boot-order-generator": "../../../bin/bootc",
   // Without it a staged update would never become the next one to start, so it is always enabled.
   [`${UNITS}/multi-user.target.wants/bootc-finalize-staged.service`]:
     "../bootc-finalize-staged.service",

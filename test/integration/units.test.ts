@@ -6,6 +6,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { EXECUTABLE } from "../../scripts/build.ts";
 import { installFiles } from "../../scripts/install-files.ts";
 import { runInMountNamespace } from "../support/mount-namespace.ts";
 import { ROOT as PROJECT } from "../support/source-tree.ts";
@@ -32,7 +33,7 @@ afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 /** What `systemd-analyze` says in a root that has our files and these. */
 function analyze(files: readonly Example[], command: string): { output: string; code: number } {
   const upper = mkdtempSync(join(scratch, "upper-"));
-  installFiles(upper, process.execPath);
+  installFiles(upper, EXECUTABLE);
   for (const { path, text } of files) {
     mkdirSync(dirname(join(upper, path)), { recursive: true });
     writeFileSync(join(upper, path), text);

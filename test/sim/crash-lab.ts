@@ -19,6 +19,7 @@ import { computeVerityDigest, objectPath } from "../../shared/format/verity/dige
 import type { Repository } from "../../shared/store/repository.ts";
 import { MNT } from "../../shared/sys/constants.ts";
 import { mount, umount2 } from "../../shared/sys/mount.ts";
+import { finalName, isTemporaryName } from "../../shared/txn/atomic.ts";
 import type { BootEntry } from "../../updater/boot/boot-entry.ts";
 import { readFailures } from "../../updater/deploy/boot-failure.ts";
 import { applyCleanup, readCleanupScope } from "../../updater/deploy/cleanup.ts";
@@ -218,7 +219,13 @@ function describeMenu(machine: ScratchMachine, directory: string) {
   const path = join(machine.esp, directory);
   if (!existsSync(path)) return null;
   const names = readdirSync(path).sort();
-  return names.map((name) => [name, readFileSync(join(path, name), "utf8")] as const);
+  const files = names.map((name) => [name, readFileSync(join(path, name), "utf8")] as const);
+  // A temporary file with the content of the entry it was for stays until the directory goes: on vfat it may be
+  // that entry, half renamed (updater/boot/entry-directory.ts). No loader looks at it.
+  const isCopy = ([name, text]: readonly [string, string]) =>
+    isTemporaryName(name) &&
+    files.some((other) => other[0] === finalName(name) && other[1] === text);
+  return files.filter((file) => !isCopy(file));
 }
 
 export function removeScratch(path: string): void {

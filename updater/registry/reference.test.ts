@@ -84,6 +84,10 @@ describe("refused", () => {
     ["quay..io/app", /is not a host name/],
     [".quay.io/app", /is not a host name/],
     ["quay.io./app", /is not a host name/],
+    ["quay.5000/app", /is not a host name/],
+    ["127.1:5000/app", /is not a host name/],
+    ["quay.0x7f/app", /is not a host name/],
+    ["1.2.3.256/app", /is not a host name/],
     ["user@quay.io/app", /"quay\.io\/app" is not a digest/],
     ["[::1/app", /is not a host name/],
     ["[::g]:5000/app", /is not a host name/],
@@ -162,10 +166,12 @@ const alnum = fc.string({
 const component = fc
   .tuple(alnum, fc.array(fc.tuple(fc.constantFrom(".", "_", "__", "-", "---"), alnum)))
   .map(([first, rest]) => first + rest.flat().join(""));
+/** Only addresses end in a number. */
+const label = alnum.filter((text) => !/^(?:\d+|0x[0-9a-f]*)$/.test(text));
 const host = fc.oneof(
   fc.constantFrom("docker.io", "localhost", "[::1]:5000", "[2001:db8::7]", "10.0.0.1:80"),
-  fc.tuple(alnum, alnum).map(([a, b]) => `${a}.${b}`),
-  fc.tuple(alnum, fc.integer({ min: 1, max: 65535 })).map(([a, port]) => `${a}:${port}`),
+  fc.tuple(alnum, label).map(([a, b]) => `${a}.${b}`),
+  fc.tuple(label, fc.integer({ min: 1, max: 65535 })).map(([a, port]) => `${a}:${port}`),
 );
 const tag = fc.stringMatching(/^\w[\w.-]{0,20}$/);
 const digest = fc.stringMatching(/^[0-9a-f]{64}$/).map((hex) => `sha256:${hex}`);

@@ -5,7 +5,7 @@
 // Host and repository become parts of URLs and file names, so nothing passes that the grammar does not name
 // (CVE-2024-3727 for digests). Hosts are lower case afterwards, or "QUAY.IO/x" would pass a block of "quay.io".
 
-import { isIPv6 } from "node:net";
+import { isIPv4, isIPv6 } from "node:net";
 import { UsageError } from "../../shared/error.ts";
 import { digestSchema } from "../../shared/format/oci/digest.ts";
 
@@ -27,6 +27,7 @@ const MAX_REPOSITORY_CHARS = 255;
 /** More than the parts can have together. */
 const MAX_CHARS = 1024;
 const LABEL = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
+const NUMBER = /^(?:[0-9]+|0x[0-9a-f]*)$/;
 const PATH_COMPONENT = /^[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*$/;
 const TAG = /^\w[\w.-]{0,127}$/;
 
@@ -118,7 +119,10 @@ export function normalizeHost(host: string, text: string): string {
 
 function isHostName(name: string): boolean {
   if (name.startsWith("[")) return isIPv6(name.slice(1, -1)) && !name.includes("%");
-  return name.split(".").every((label) => LABEL.test(label));
+  const labels = name.split(".");
+  // URLs take what ends in a number for an IPv4 address, in whatever spelling: "1.2" would be 1.0.0.2.
+  if (NUMBER.test(labels.at(-1)!)) return isIPv4(name);
+  return labels.every((label) => LABEL.test(label));
 }
 
 function refuseScheme(text: string): void {
