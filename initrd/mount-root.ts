@@ -3,6 +3,7 @@
 // Invariant: nothing is attached where others see it before `attach`; whoever fails or refuses on the
 // way leaves the system as it was.
 
+import { shortId } from "../shared/bytes/hex.ts";
 import { isErrno, StateError } from "../shared/error.ts";
 import { fchmod, fchownat } from "../shared/sys/attributes.ts";
 import { MOUNT_ATTR, O } from "../shared/sys/constants.ts";
@@ -16,7 +17,7 @@ import { mountErofs } from "./erofs.ts";
 import type { KernelFeatures } from "./kernel-features.ts";
 import type { Attachment, MountPlan } from "./mount-plan.ts";
 import { createOverlay } from "./overlay.ts";
-import { type RootImage, shortId } from "./root-image.ts";
+import type { RootImage } from "./root-image.ts";
 
 /** What the root is made of: a verified image, or (tests) a plain directory. */
 export type RootBase =

@@ -3,6 +3,7 @@
 // What decides (settings, keys, revocations) lies in the initramfs and is read before the disk is looked at.
 // Everything here is synchronous: mounts and namespaces belong to this one thread.
 
+import { shortId } from "../shared/bytes/hex.ts";
 import {
   describeError,
   isErrno,
@@ -26,7 +27,7 @@ import type { Options } from "./options.ts";
 import { findArgument, isAndroidBoot } from "./ostree/kernel-arguments.ts";
 import { prepareOstreeRoot } from "./ostree/prepare.ts";
 import { markReached } from "./reached-mark.ts";
-import { openRootImage, shortId } from "./root-image.ts";
+import { openRootImage } from "./root-image.ts";
 import { DEFAULT_SETTINGS, parseSettings, type Settings } from "./settings.ts";
 import { judgeStart, readInitramfsTrust, refuseUnsigned } from "./trust.ts";
 import { describeTrust, makeTrustRecord, writeTrustRecord } from "./trust-record.ts";

@@ -9,6 +9,7 @@
 // - The image is read to its end, so that damage shows now, while the machine can still start
 //   another deployment, and not as an I/O error later.
 
+import { shortId } from "../shared/bytes/hex.ts";
 import {
   describeError,
   IntegrityError,
@@ -137,9 +138,4 @@ function mismatch(karg: ComposefsKarg, found: string): IntegrityError {
     `The image of deployment ${shortId(karg.digest)} was changed: its fs-verity digest is ${shortId(found)}; choose another boot entry`,
     { expected: karg.digest, found },
   );
-}
-
-/** Enough of a digest to tell deployments apart in a message; ASCII, as the kernel log escapes the rest. */
-export function shortId(digest: string): string {
-  return `${digest.slice(0, 12)}...`;
 }

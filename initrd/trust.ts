@@ -6,6 +6,7 @@
 //   of it counts before a trusted key has signed it.
 // - Without a trust directory nothing happens here: no file, no TPM, no cryptography.
 
+import { shortId } from "../shared/bytes/hex.ts";
 import { describeError, isErrno, PolicyError, StateError } from "../shared/error.ts";
 import type { ComposefsKarg } from "../shared/format/kargs/composefs.ts";
 import type { TrustAnchors } from "../shared/format/trust/anchors.ts";
@@ -124,7 +125,7 @@ function readStatement(disk: Fd, id: string): Uint8Array | null {
 function unreadable(id: string, problem: string): PolicyError {
   return new PolicyError(
     "unsigned",
-    `The statement of image ${id.slice(0, 12)}... cannot be read (${problem}): choose another boot entry`,
+    `The statement of image ${shortId(id)} cannot be read (${problem}): choose another boot entry`,
     { id },
   );
 }

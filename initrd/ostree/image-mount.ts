@@ -3,6 +3,7 @@
 // The layers are named by paths and not, as elsewhere here, by descriptors: the mount table of a booted
 // ostree system shows these very paths, whoever mounted them.
 
+import { shortId } from "../../shared/bytes/hex.ts";
 import { FormatError, IntegrityError, isErrno, UnsupportedError } from "../../shared/error.ts";
 import { MNT, MOUNT_ATTR, O } from "../../shared/sys/constants.ts";
 import type { Fd } from "../../shared/sys/fd.ts";
@@ -18,7 +19,6 @@ import {
 import { measureVerity } from "../../shared/sys/verity.ts";
 import { mountErofs } from "../erofs.ts";
 import { type KernelFeatures, MISSING_FILE_SYSTEM_ADVICE } from "../kernel-features.ts";
-import { shortId } from "../root-image.ts";
 import { IMAGE_NAME, type OstreeStep } from "./plan.ts";
 
 type ImageStep = Extract<OstreeStep, { kind: "image" }>;

@@ -3,6 +3,7 @@
 // Until the config says that nothing has to be trusted, nothing of the disk is read but symlinks and the
 // objects whose signature is checked (ostree.md 1.2 to 1.4).
 
+import { shortId } from "../../shared/bytes/hex.ts";
 import { FormatError, isErrno, PolicyError, StateError } from "../../shared/error.ts";
 import { encodeDictionary } from "../../shared/format/gvariant/dictionary.ts";
 import { parsePublicKeys } from "../../shared/format/ostree/signature.ts";
@@ -20,7 +21,6 @@ import { readFirstProgram } from "../first-program.ts";
 import { type KernelFeatures, probeKernel } from "../kernel-features.ts";
 import { resolveBelow } from "../path-below.ts";
 import type { Outcome, Surroundings } from "../prepare-root.ts";
-import { shortId } from "../root-image.ts";
 import { readInitramfsTrust, refuseUnsigned } from "../trust.ts";
 import { type TrustRecord, writeTrustRecord } from "../trust-record.ts";
 import { linkVolatileRoot } from "../volatile-root.ts";

@@ -6,12 +6,11 @@
 // - bootc puts a commit of its own, which nobody signed, on top of the image's: then the image's counts,
 //   also when bootc keeps notes of its own where the signatures would be.
 
-import { toHex } from "../../shared/bytes/hex.ts";
+import { shortId, toHex } from "../../shared/bytes/hex.ts";
 import { FormatError, PolicyError, StateError } from "../../shared/error.ts";
 import { lookup, lookupString } from "../../shared/format/gvariant/dictionary.ts";
 import { COMMIT_KEY, parseCommit } from "../../shared/format/ostree/commit.ts";
 import { readSignatures, verifySignatures } from "../../shared/format/ostree/signature.ts";
-import { shortId } from "../root-image.ts";
 
 /** The object's bytes, or null when there is none. */
 export type ReadCommitObject = (commit: string, kind: "commit" | "commitmeta") => Uint8Array | null;

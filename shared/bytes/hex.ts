@@ -13,3 +13,8 @@ export function fromHex(text: string): Uint8Array {
   }
   return Buffer.from(text, "hex");
 }
+
+/** Enough of a digest to tell images apart in a message; ASCII, as the kernel log escapes the rest. */
+export function shortId(digest: string): string {
+  return `${digest.slice(0, 12)}...`;
+}

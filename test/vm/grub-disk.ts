@@ -7,11 +7,12 @@ import { join } from "node:path";
 import { parseEntryName } from "../../shared/format/bls/entry-name.ts";
 import { parseCmdline } from "../../shared/format/kargs/cmdline.ts";
 import { applyTransaction } from "../../shared/txn/apply.ts";
-import type { BootDirectory, BootLayout } from "../../updater/boot/boot-layout.ts";
+import type { BootDirectory } from "../../updater/boot/boot-layout.ts";
 import { startGrubTrial } from "../../updater/boot/grub-counter.ts";
 import type { System } from "../../updater/boot/system.ts";
 import { replaceEntries } from "../../updater/deploy/entry-exchange.ts";
 import { type MenuItem, planMenu } from "../../updater/deploy/menu-plan.ts";
+import { GRUB_LAYOUT } from "../sim/grub-model.ts";
 import { cacheDir, projectDir } from "../support/cache.ts";
 import { EMPTY_WORLD, idOf } from "../support/small-world.ts";
 import { createSparse, type Disk, ext4FromDir } from "./disks.ts";
@@ -20,16 +21,6 @@ import { runTool } from "./tools-root.ts";
 
 const BOOT_MEGABYTES = 96;
 const ESP_MEGABYTES = 40;
-
-const LAYOUT: BootLayout = {
-  loader: "grub",
-  kernelParent: "",
-  linuxPrefix: "",
-  userConfig: null,
-  ukiPath: null,
-  counting: "grubenv",
-  countingProblem: null,
-};
 
 const GRUB_CONFIG = `serial --unit=0 --speed=115200
 terminal_input serial
@@ -93,7 +84,7 @@ function writeBoot(path: string, runDirectory: string, menu: GrubMenu): void {
   writeFileSync(join(path, "grub/grub.cfg"), GRUB_CONFIG);
   copyFileSync(join(projectDir, "grub/bootc.cfg"), join(path, "grub/bootc.cfg"));
   writeFileSync(join(path, "grub/grubenv"), "# GRUB Environment Block\n".padEnd(1024, "#"));
-  const boot: BootDirectory = { path, layout: LAYOUT, [Symbol.dispose]: () => {} };
+  const boot: BootDirectory = { path, layout: GRUB_LAYOUT, [Symbol.dispose]: () => {} };
   const kernelDirectory = `bootc_composefs-${idOf("a")}`;
   mkdirSync(join(path, kernelDirectory));
   copyFileSync(menu.kernel, join(path, kernelDirectory, "vmlinuz"));
@@ -101,7 +92,7 @@ function writeBoot(path: string, runDirectory: string, menu: GrubMenu): void {
   writeFileSync(join(path, kernelDirectory, "initrd"), emptyArchive());
   const system = { runDirectory, physicalRoot: join(runDirectory, "disk") } as System;
   const items = [item("b", menu.versions[0], "new"), item("a", menu.versions[1], "old")];
-  const world = { ...EMPTY_WORLD, layout: LAYOUT };
+  const world = { ...EMPTY_WORLD, layout: GRUB_LAYOUT };
   const entries = planMenu(world, {
     names: "image",
     items: items.map((each) => ({ ...each, kernel: { kind: "bls", directory: kernelDirectory } })),

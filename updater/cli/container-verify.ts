@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { Command, Option } from "@commander-js/extra-typings";
 import { StateError } from "../../shared/error.ts";
-import { parseTrustKeys, type TrustKey } from "../../shared/format/trust/key.ts";
+import { describeKey, parseTrustKeys, type TrustKey } from "../../shared/format/trust/key.ts";
 import { openScratchRepository } from "../container/scratch-repository.ts";
 import { readCertificate, requireVerifier } from "../container/secure-boot.ts";
 import { type VerifyReport, verifyImage } from "../container/verify.ts";
@@ -95,11 +95,7 @@ export function printReport(terminal: Terminal, report: VerifyReport): void {
   for (const { path, signature } of report.programs) row("Secure Boot", `${path}: ${signature}`);
   if (statement !== null) {
     const until = statement.expires === null ? "" : `, expires ${statement.expires}`;
-    const { name, fingerprint } = statement.key;
-    row(
-      "Signed",
-      `version ${statement.version}${until}, by ${fingerprint.slice(0, 16)} ("${name}")`,
-    );
+    row("Signed", `version ${statement.version}${until}, by ${describeKey(statement.key)}`);
   }
   for (const warning of report.warnings) terminal.line(`Warning: ${warning}`);
   for (const finding of report.findings) terminal.line(`Finding: ${finding}`);

@@ -4,6 +4,7 @@
 // Two must agree: the image's own initramfs, because what that refuses would not start, and what runs now, because
 // an update must not be the way around its keys. Only the second can be overruled.
 
+import { shortId } from "../../shared/bytes/hex.ts";
 import { PolicyError } from "../../shared/error.ts";
 import type { TrustAnchors } from "../../shared/format/trust/anchors.ts";
 import { judgeImage, type TrustJudgement } from "../../shared/format/trust/judgement.ts";
@@ -46,7 +47,7 @@ export function admitImage(request: AdmissionRequest): Admission {
   if (running?.anchors.revokedDigests.has(id) === true) {
     throw new PolicyError(
       "revoked",
-      `Image ${shorten(id)} is revoked by the running system: choose another one`,
+      `Image ${shortId(id)} is revoked by the running system: choose another one`,
       { id },
     );
   }
@@ -62,7 +63,7 @@ export function admitImage(request: AdmissionRequest): Admission {
   const reason =
     weakening === refusal?.message
       ? weakening
-      : `Image ${shorten(id)} is less than what runs: ${weakening}`;
+      : `Image ${shortId(id)} is less than what runs: ${weakening}`;
   if (allowWeaker) return { document, judgement, warnings: [...warnings, reason] };
   throw new PolicyError(
     refusal?.code ?? "rejected",
@@ -171,8 +172,4 @@ function judge(asked: Question): PolicyError | null {
 /** The deployment as the kernel command line names it: 128 digits are SHA-512. */
 function question(id: string): { readonly id: string; readonly algorithm: string } {
   return { id, algorithm: id.length === 128 ? "sha512-12" : "sha256-12" };
-}
-
-function shorten(id: string): string {
-  return `${id.slice(0, 12)}...`;
 }

@@ -10,6 +10,7 @@
 //   6. expired        its time is over (a warning, where trust.conf says so)
 // One good signature by one trusted key is enough: that is how keys are changed, old and new both sign.
 
+import { shortId } from "../../bytes/hex.ts";
 import { describeError, PolicyError } from "../../error.ts";
 import { isSignedBy } from "../ed25519/signature.ts";
 import type { TrustAnchors } from "./anchors.ts";
@@ -72,7 +73,7 @@ function readStatement({ id, algorithm, document }: TrustQuestion): SignedStatem
   const signed = parseOrRefuse(id, document);
   const { statement } = signed;
   if (statement.digest === id && statement.algorithm === algorithm) return signed;
-  const other = statement.digest === id ? statement.algorithm : shorten(statement.digest);
+  const other = statement.digest === id ? statement.algorithm : shortId(statement.digest);
   throw refusal(
     "wrong-image",
     id,
@@ -82,7 +83,7 @@ function readStatement({ id, algorithm, document }: TrustQuestion): SignedStatem
 
 function parseOrRefuse(id: string, document: Uint8Array): SignedStatement {
   try {
-    return parseSignedStatement(document, `${shorten(id)}.statement`);
+    return parseSignedStatement(document, `${shortId(id)}.statement`);
   } catch (error) {
     const problem = `has no usable statement (${describeError(error)}): choose another one, or sign it`;
     throw refusal("unsigned", id, problem);
@@ -121,10 +122,5 @@ function findSigner(id: string, signed: SignedStatement, anchors: TrustAnchors):
 }
 
 function refusal(code: PolicyError["code"], id: string, problem: string): PolicyError {
-  return new PolicyError(code, `Image ${shorten(id)} ${problem}`, { id });
-}
-
-/** Enough of a digest to tell images apart; ASCII, as the kernel log escapes the rest. */
-function shorten(digest: string): string {
-  return `${digest.slice(0, 12)}...`;
+  return new PolicyError(code, `Image ${shortId(id)} ${problem}`, { id });
 }

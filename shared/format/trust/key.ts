@@ -53,7 +53,7 @@ export function makeTrustKey(bytes: Uint8Array, name: string): TrustKey {
 }
 
 /** A key in messages: enough of the fingerprint to tell it, and its name. */
-export function describeKey({ name, fingerprint }: TrustKey): string {
+export function describeKey({ name, fingerprint }: Omit<TrustKey, "bytes">): string {
   return `${fingerprint.slice(0, 16)} ("${name}")`;
 }
 
