@@ -1,4 +1,4 @@
-// `npm test`: sets up what the tests need, then runs everything; the last line is the sum.
+// `npm test`: sets up what the tests need, then runs everything; the last lines are the failures and the sum.
 //
 // `--all` (npm run test:all) also runs the long matrices: they look at the variable TEST_ALL.
 // Needs root and Debian, since it mounts, starts VMs and installs packages; `npm run check` does not.
@@ -7,7 +7,7 @@ import { spawnSync } from "node:child_process";
 import type { TestCounts } from "../test/support/count-reporter.ts";
 import { ensureToolsRoot } from "../test/vm/tools-root.ts";
 import { buildExecutable, describeSizes } from "./build.ts";
-import { addCounts, checkSources, formatCounts, runProject } from "./check/steps.ts";
+import { addCounts, checkSources, countFailure, formatCounts, runProject } from "./check/steps.ts";
 
 /** Programs that tests run on this machine itself, and their packages. */
 const HOST_PROGRAMS = {
@@ -19,7 +19,6 @@ const HOST_PROGRAMS = {
 } as const;
 
 const BUDGET_MINUTES = 45;
-const FAILED: TestCounts = { passed: 0, failed: 1, skipped: 0 };
 
 const started = performance.now();
 if (process.argv.includes("--all")) process.env["TEST_ALL"] = "1";
@@ -32,8 +31,7 @@ if (process.getuid?.() === 0) {
     counts.push(...(await step(`Project ${project}`, async () => [await runProject(project)])));
   }
 } else {
-  console.error('Cannot test as this user: it takes root (without: "npm run check")');
-  counts.push(FAILED);
+  counts.push(countFailure('cannot test as this user: it takes root (without: "npm run check")'));
 }
 
 const minutes = (performance.now() - started) / 60_000;
@@ -53,7 +51,7 @@ async function step(
     return await work();
   } catch (error) {
     console.log(`${name}: FAILED\n${error instanceof Error ? error.stack : error}`);
-    return [FAILED];
+    return [countFailure(`${name}: ${error instanceof Error ? error.message : error}`)];
   }
 }
 

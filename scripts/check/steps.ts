@@ -11,18 +11,30 @@ import { COUNTS_FILE_VARIABLE, type TestCounts } from "../../test/support/count-
 import { ROOT } from "../build/bundle.ts";
 
 const BIN = join(ROOT, "node_modules/.bin");
-const PASSED: TestCounts = { passed: 1, failed: 0, skipped: 0 };
-const FAILED: TestCounts = { passed: 0, failed: 1, skipped: 0 };
+const PASSED: TestCounts = { passed: 1, failed: 0, skipped: 0, failures: [] };
 
 export type Project = "unit" | "root" | "vm";
 
 export function addCounts(all: readonly TestCounts[]): TestCounts {
-  const sum = (key: keyof TestCounts) => all.reduce((total, counts) => total + counts[key], 0);
-  return { passed: sum("passed"), failed: sum("failed"), skipped: sum("skipped") };
+  const sum = (key: "passed" | "failed" | "skipped") =>
+    all.reduce((total, counts) => total + counts[key], 0);
+  return {
+    passed: sum("passed"),
+    failed: sum("failed"),
+    skipped: sum("skipped"),
+    failures: all.flatMap((counts) => counts.failures),
+  };
 }
 
+/** The failures, a line each, then the sum: whoever sees only the end of a run sees why it failed. */
 export function formatCounts(counts: TestCounts): string {
-  return `${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`;
+  const sum = `${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`;
+  return [...counts.failures.map((failure) => `FAILED ${failure}`), sum].join("\n");
+}
+
+/** One failure that no test counted. */
+export function countFailure(failure: string): TestCounts {
+  return { passed: 0, failed: 1, skipped: 0, failures: [failure] };
 }
 
 /** Biome (format and lint) and the TypeScript compiler, at the same time; output only on failure. */
@@ -42,7 +54,7 @@ async function checkQuietly(label: string, argv: readonly string[]): Promise<Tes
     return PASSED;
   }
   console.log(`${label}: FAILED (${argv.join(" ")})\n${output}`);
-  return FAILED;
+  return countFailure(label);
 }
 
 function collect(argv: readonly string[]): Promise<{ status: number | null; output: string }> {
@@ -95,18 +107,17 @@ function readCounts(path: string): TestCounts {
   try {
     return JSON.parse(readFileSync(path, "utf8"));
   } catch {
-    return { passed: 0, failed: 0, skipped: 0 };
+    return { passed: 0, failed: 0, skipped: 0, failures: [] };
   }
 }
 
 function judge(project: Project, status: number | null, counts: TestCounts): TestCounts {
   if (counts.passed + counts.failed === 0) {
-    console.log(`project ${project}: FAILED, no test was run`);
-    return addCounts([counts, FAILED]);
+    return addCounts([counts, countFailure(`project ${project}: no test was run`)]);
   }
   if (status !== 0 && counts.failed === 0) {
-    console.log(`project ${project}: FAILED, vitest ended with ${status} and no failed test`);
-    return addCounts([counts, FAILED]);
+    const failure = `project ${project}: vitest ended with ${status} and no failed test`;
+    return addCounts([counts, countFailure(failure)]);
   }
   console.log(`project ${project}: ${formatCounts(counts)}`);
   return counts;

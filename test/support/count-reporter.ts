@@ -1,6 +1,6 @@
-// A vitest reporter that writes how many tests passed, failed and were skipped to a file.
+// A vitest reporter that writes how many tests passed, failed and were skipped, and which failed, to a file.
 //
-// scripts/test.ts adds up the files of all projects for its last line. Counted as failed, too: a file
+// scripts/test.ts adds up the files of all projects for its last lines. Counted as failed, too: a file
 // or group that could not be set up (its tests never ran) and an error outside of any test.
 
 import { writeFileSync } from "node:fs";
@@ -10,6 +10,8 @@ export interface TestCounts {
   readonly passed: number;
   readonly failed: number;
   readonly skipped: number;
+  /** One line for each failure: where it is and what it said. */
+  readonly failures: readonly string[];
 }
 
 /** The variable that names the file to write. */
@@ -19,17 +21,26 @@ function countTests(
   modules: readonly TestModule[],
   unhandledErrors: readonly SerializedError[],
 ): TestCounts {
-  const counts = { passed: 0, failed: unhandledErrors.length, skipped: 0 };
+  const counts = { passed: 0, failed: 0, skipped: 0 };
+  const failures: string[] = [];
+  const fail = (where: string, errors: readonly SerializedError[]) => {
+    counts.failed++;
+    failures.push(`${where}: ${errors[0]?.message.split("\n", 1)[0] ?? "no message"}`);
+  };
+  for (const error of unhandledErrors) fail("outside of any test", [error]);
   for (const module of modules) {
-    for (const group of [module, ...module.children.allSuites()]) {
-      if (group.errors().length > 0) counts.failed++;
+    const file = module.relativeModuleId;
+    if (module.errors().length > 0) fail(file, module.errors());
+    for (const suite of module.children.allSuites()) {
+      if (suite.errors().length > 0) fail(`${file} > ${suite.fullName}`, suite.errors());
     }
     for (const test of module.children.allTests()) {
-      const { state } = test.result();
-      counts[state === "pending" ? "skipped" : state]++;
+      const { state, errors } = test.result();
+      if (state === "failed") fail(`${file} > ${test.fullName}`, errors);
+      else counts[state === "pending" ? "skipped" : state]++;
     }
   }
-  return counts;
+  return { ...counts, failures };
 }
 
 // vitest loads a reporter by its file's default export.
