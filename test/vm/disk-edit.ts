@@ -18,7 +18,17 @@ const sector = 512;
 
 /** A raw copy (sparse) of a disk. */
 export async function copyDisk(source: string, path: string): Promise<RawDisk> {
-  await runTool(["qemu-img", "convert", "-f", imageFormat(source), "-O", "raw", source, path]);
+  return convertDisk(source, path);
+}
+
+/** The same of a disk whose machine is stopped (QMP `stop`) and so still holds QEMU's lock on it. */
+export async function copyStoppedDisk(source: string, path: string): Promise<RawDisk> {
+  return convertDisk(source, path, "--force-share");
+}
+
+async function convertDisk(source: string, path: string, ...options: string[]): Promise<RawDisk> {
+  const formats = ["-f", imageFormat(source), "-O", "raw"];
+  await runTool(["qemu-img", "convert", ...options, ...formats, source, path]);
   return openDisk(path);
 }
 

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { cp } from "node:fs/promises";
 import { join } from "node:path";
 import { cacheDir, cachedDir, cacheKey } from "../support/cache.ts";
-import { copyDisk, openDisk, type RawDisk } from "./disk-edit.ts";
+import { copyDisk, copyStoppedDisk, openDisk, type RawDisk } from "./disk-edit.ts";
 import { ensureMedia, installDisk } from "./installed-disk.ts";
 import { type Machine, startMachine } from "./machine.ts";
 import { silentNarrator } from "./narrator.ts";
@@ -53,7 +53,7 @@ export async function ensureSignedLife(onLine: (line: string) => void): Promise<
       await updateTo(machine, "stick2", "2");
       await machine.must("sync");
       await machine.qmp.execute("stop");
-      await copyDisk(file("later.raw"), file("earlier.raw"));
+      await copyStoppedDisk(file("later.raw"), file("earlier.raw"));
       await machine.qmp.execute("cont");
       await updateTo(machine, "stick3", "3");
       await machine.powerOff();
