@@ -83,11 +83,11 @@ export async function finishStart(machine: Machine): Promise<void> {
 /** Stages what is on a stick. */
 export async function switchFromStick(machine: Machine, stick: string): Promise<void> {
   const device = `/dev/disk/by-id/virtio-${stick}`;
-  await machine.must(`mkdir -p /var/mnt/usb && mount -o ro ${device} /var/mnt/usb`);
-  await machine.must("bootc switch --quiet --transport oci /var/mnt/usb/os.oci", {
-    timeoutMs: slowMs,
-  });
-  await machine.must("umount /var/mnt/usb");
+  // A place of its own: `switch` to the reference that the machine follows already changes nothing.
+  const place = `/var/mnt/${stick}`;
+  await machine.must(`mkdir -p ${place} && mount -o ro ${device} ${place}`);
+  await machine.must(`bootc switch --quiet --transport oci ${place}/os.oci`, { timeoutMs: slowMs });
+  await machine.must(`umount ${place}`);
 }
 
 async function ensureDisk(
