@@ -12,7 +12,10 @@ export type DiskEntry = {
   readonly id: string;
 };
 
-/** First the one that systemd-boot starts. Entries with a UKI name their deployment by its file name. */
+/**
+ * First the one that systemd-boot starts. An entry with a sealed kernel names its deployment by that file's name;
+ * the directory of a plain kernel may be the one of another deployment with the same kernel.
+ */
 export async function readMenu(disk: RawDisk): Promise<DiskEntry[]> {
   const paths = (await listEsp(disk)).filter((path) => /^\/loader\/entries\/.*\.conf$/.test(path));
   const entries = await Promise.all(paths.map((path) => readEntry(disk, path)));
@@ -23,7 +26,7 @@ export async function readMenu(disk: RawDisk): Promise<DiskEntry[]> {
 async function readEntry(disk: RawDisk, path: string): Promise<DiskEntry> {
   const text = (await readEsp(disk, path)).toString();
   const uki = /^(?:efi|uki) (.*)$/m.exec(text)?.[1] ?? null;
-  const id = /[0-9a-f]{128}/.exec(text)?.[0];
+  const id = (/composefs=\??([0-9a-f]{128})/.exec(text) ?? /([0-9a-f]{128})/.exec(text))?.[1];
   if (id === undefined) throw new Error(`${path} names no deployment:\n${text}`);
   return { path, uki, text, id };
 }

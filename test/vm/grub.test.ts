@@ -14,7 +14,7 @@ const STARTED = /Command line: (.*)$/gm;
 type Case = Omit<GrubMenu, "kernel"> & {
   readonly what: string;
   readonly starts: readonly string[];
-  readonly left: GrubTrial;
+  readonly left: Omit<GrubTrial, "fallbackId">;
 };
 
 const MENUS: readonly Case[] = [
@@ -76,6 +76,6 @@ describe.each(MENUS)("GRUB $what", ({ what, starts, left, ...menu }) => {
 
   test("leaves behind whether it fell back, and which tries are left", () => {
     const environment = parseEnvironment(disks.read("/grub/grubenv"));
-    expect(interpretTrial(environment)).toEqual(left);
+    expect(interpretTrial(environment)).toMatchObject(left);
   });
 });

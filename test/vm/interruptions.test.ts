@@ -148,7 +148,8 @@ describe.sequential("SIGKILL", () => {
           await must(`systemctl stop ${UNIT}; systemctl reset-failed`);
           const { booted, staged, problems = [] } = await readStatus();
           expect(versionOf(booted)).toBe("1");
-          expect(problems).toEqual([]);
+          // What was cut off says so, and nothing else is wrong.
+          for (const problem of problems) expect(problem).toMatch(/was not applied .*was cut off/);
           // At its end before.
           if (staged === null) break;
           killed.finalize += 1;
