@@ -20,7 +20,7 @@ const loader = "usr/lib/systemd/boot/efi/systemd-bootx64.efi";
 const authDir = "usr/lib/bootc/install/secureboot-keys/auto";
 
 /** The layer with the signed loader and the keys. */
-async function ensureSecureBootLayer(
+export async function ensureSecureBootLayer(
   below: readonly OsLayer[],
   keys: SecureBootKeys,
   onLine?: Progress,

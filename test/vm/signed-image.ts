@@ -15,10 +15,10 @@ import { ensureLayer, osCacheDir } from "./os-layer.ts";
 
 export type SignedImage = Pick<OsImage, "version" | "ociDir" | "manifestDigest">;
 
-const keysDir = "usr/lib/bootc/trust/keys.d";
+export const keysDir = "usr/lib/bootc/trust/keys.d";
 
 /** Paths of an Ed25519 pair in PEM. */
-async function ensureStatementKey(): Promise<{ key: string; publicKey: string }> {
+export async function ensureStatementKey(): Promise<{ key: string; publicKey: string }> {
   const dir = await cachedDir(
     join(cacheDir, "vm", `statement-key-${cacheKey("statement key 1")}`),
     async (path) => {
