@@ -79,6 +79,7 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
     "updater/trust",
   ],
   "updater/spec": [
+    "shared/bytes",
     "shared/format",
     "updater/deploy",
     "updater/image",

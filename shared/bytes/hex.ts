@@ -14,7 +14,10 @@ export function fromHex(text: string): Uint8Array {
   return Buffer.from(text, "hex");
 }
 
-/** Enough of a digest to tell images apart in a message; ASCII, as the kernel log escapes the rest. */
+/**
+ * As people are shown an image's or a deployment's id: enough to tell them apart, and verbs take it for the whole.
+ * Without dots after it, so that it can be copied.
+ */
 export function shortId(digest: string): string {
-  return `${digest.slice(0, 12)}...`;
+  return digest.slice(0, 12);
 }

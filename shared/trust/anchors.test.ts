@@ -43,6 +43,9 @@ test("keys, revocations and settings", () => {
 test.each([
   ["a link", () => symlinkSync("/etc/hostname", at("keys.d/x.pub")), "it is a link"],
   ["a directory", () => mkdirSync(at("keys.d/x.pub")), "is not a regular file"],
+  ["a link under another name", () => symlinkSync("x", at("keys.d/README")), "it is a link"],
+  ["a directory beside", () => mkdirSync(at("keys.d/old")), "is not a regular file"],
+  ["a name that is no text", () => putNoise(), "its name is not UTF-8"],
   ["a FIFO", () => execFileSync("mkfifo", [at("trust.conf")]), "is not a regular file"],
   ["no text", () => writeFileSync(at("trust.conf"), Buffer.from([0xff, 0xfe])), "is not UTF-8"],
   ["no directory", () => replaceByFile("revoked.d"), "it is not a directory"],
@@ -56,6 +59,10 @@ test.each([
 function replaceByFile(name: string): void {
   rmSync(at(name), { recursive: true });
   writeFileSync(at(name), "");
+}
+
+function putNoise(): void {
+  writeFileSync(Buffer.concat([Buffer.from(at("revoked.d/")), Buffer.from([0xff])]), "");
 }
 
 function putMany(): void {

@@ -17,7 +17,8 @@ import { fstat, fstatatIfExists } from "../sys/stat.ts";
 /** Where the trust directory lies, below `/`. */
 export const TRUST_DIRECTORY = "usr/lib/bootc/trust";
 
-const FILES_LIMIT = 256;
+/** One more than there may be. */
+const FILES_LIMIT = 257;
 const FILE_LIMIT_BYTES = 1 << 20;
 const CONF = "trust.conf";
 
@@ -28,8 +29,8 @@ export function readTrustAnchors(directory: Fd | null): TrustAnchors {
   }
   const hasConf = fstatatIfExists(directory, CONF) !== null;
   return parseTrustAnchors({
-    keys: readFolder(directory, "keys.d", (name) => name.endsWith(".pub")),
-    revoked: readFolder(directory, "revoked.d", () => true),
+    keys: readFolder(directory, "keys.d"),
+    revoked: readFolder(directory, "revoked.d"),
     conf: hasConf ? readText(directory, CONF, CONF) : null,
   });
 }
@@ -45,19 +46,20 @@ export function openTrustFolder(path: string): Fd | null {
 }
 
 /** Name -> text; hidden files (an editor's, .gitkeep) do not count. */
-function readFolder(
-  directory: Fd,
-  folder: string,
-  counts: (name: string) => boolean,
-): ReadonlyMap<string, string> {
+function readFolder(directory: Fd, folder: string): ReadonlyMap<string, string> {
   using fd = openFolder(directory, folder, folder);
   if (fd === null) return new Map();
   const names = readDirectory(fd)
     .map(({ name }) => Buffer.from(name).toString("utf8"))
-    .filter((name) => !name.startsWith(".") && counts(name))
+    .filter((name) => !name.startsWith("."))
     .sort();
-  if (names.length > FILES_LIMIT) throw wrong(folder, `it has more than ${FILES_LIMIT} files`);
-  return new Map(names.map((name) => [name, readText(fd, name, `${folder}/${name}`)]));
+  // Nothing is read without end; which number is too many is the parser's to say.
+  return new Map(names.slice(0, FILES_LIMIT).map((name) => [name, readNamed(fd, name, folder)]));
+}
+
+function readNamed(fd: Fd, name: string, folder: string): string {
+  if (name.includes("\ufffd")) throw wrong(`${folder}/${name}`, "its name is not UTF-8");
+  return readText(fd, name, `${folder}/${name}`);
 }
 
 function openFolder(parent: Fd | null, path: string, shown: string): Fd | null {

@@ -58,6 +58,7 @@ const quiet: AssessPlan = {
   grubMenu: null,
   newFailures: [],
   failures: null,
+  started: [],
   trialEnds: false,
 };
 const failed = { id, at: "2026-01-01T00:00:00.000Z", detail: "x.service failed" };
@@ -222,6 +223,36 @@ describe("an update that does not start", () => {
       "bootc_fedora-1-0.conf",
       "bootc_fedora-2-1.conf",
     ]);
+  });
+
+  test("another try that is lost before it is applied is none, and is not counted", async () => {
+    writeScratchImage(image(), { version: "1" });
+    await installScratch(machine, image());
+    writeScratchImage(image(), { version: "2" });
+    {
+      using running = machine.boot();
+      await update(running);
+      finalizeStaged(running, running.world());
+    }
+    for (let i = 0; i < 3; i += 1) machine.boot(0, false)[Symbol.dispose]();
+    {
+      using back = machine.boot();
+      expect(back.world().failures).toMatchObject([{ attempts: 3, retrying: false }]);
+      await update(back, { retryFailed: true });
+      expect(back.world().failures).toMatchObject([{ attempts: 3, retrying: true }]);
+    }
+    {
+      // The power went: nothing is staged.
+      using again = machine.boot();
+      expect(again.world().failures).toMatchObject([{ attempts: 3, retrying: false }]);
+      expect(await update(again)).toMatchObject({ kind: "failed-before" });
+      await update(again, { retryFailed: true });
+      finalizeStaged(again, again.world());
+      expect(again.world().failures).toMatchObject([{ attempts: 3, retrying: true }]);
+    }
+    for (let i = 0; i < 3; i += 1) machine.boot(0, false)[Symbol.dispose]();
+    using last = machine.boot();
+    expect(last.world().failures).toMatchObject([{ attempts: 6, retrying: false }]);
   });
 
   test("a soft reboot into it that fails uses up a try; the last one leads back", async () => {

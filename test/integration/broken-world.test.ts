@@ -1,7 +1,15 @@
 // Whatever lies broken around the running deployment: every verb works or says why not, and what runs is
 // never at risk; `fsck --repair` leaves no more problems than there were.
 
-import { existsSync, lstatSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import {
+  existsSync,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -151,6 +159,27 @@ test("an entry of an unknown digest is a problem, not a deployment", () => {
     expect.stringMatching(/^Boot entry "bootc_fedora-9-1.conf" starts deployment eeee.* no state$/),
   ]);
   expect(state).toMatchObject({ rollback: { id: ids.rollback }, others: [] });
+});
+
+test("files that are no entries are in every menu that follows", async () => {
+  using machine = copyMachine(original);
+  using running = machine.resume(ids.booted);
+  const path = join(machine.esp, "loader/entries/memtest.conf.off");
+  writeFileSync(path, "title M\n");
+  for (const verb of ["finalize", "rollback", "upgrade", "finalize"] as const) {
+    await VERBS[verb](running, machine);
+    expect(readFileSync(path, "utf8"), verb).toBe("title M\n");
+  }
+});
+
+test("an origin that does not say where its image is from is a problem", () => {
+  using machine = copyMachine(original);
+  using running = machine.resume(ids.booted);
+  const origin = join(machine.disk, "state/deploy", ids.rollback, `${ids.rollback}.origin`);
+  writeFileSync(origin, "[origin]\nrefspec=fedora/x\n");
+  const state = makeHostState(running.system, running.repo, running.world());
+  expect(state).toMatchObject({ rollback: { id: ids.rollback, image: null } });
+  expect(state.problems).toEqual([expect.stringContaining("no image reference in its origin")]);
 });
 
 test("what runs is shown without its origin, too", () => {

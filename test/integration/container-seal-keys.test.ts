@@ -23,6 +23,42 @@ describe.skipIf(notRoot !== "")(`keys of container seal${notRoot}`, () => {
   });
   afterAll(() => rig?.remove());
 
+  describe("keys that cannot sign are refused before anything is done", () => {
+    const CERTIFICATE = "--secureboot-certificate";
+    test.each<[string, readonly string[], string]>([
+      ["no file", ["nokey", "db.crt"], 'Cannot read the key "KEY/nokey"'],
+      ["no certificate", ["db.key", "nocert"], 'Cannot read the certificate "KEY/nocert"'],
+      ["another's", ["db.key", "other.crt"], "is not the key of the certificate"],
+      ["exchanged", ["db.crt", "db.key"], "is no private key in PEM"],
+      ["no certificate but a key", ["db.key", "db.key"], "is no certificate, in PEM or DER"],
+    ])("%s", async (_, [key, certificate], message) => {
+      const words = ["--secureboot-key", at(key!), CERTIFICATE, at(certificate!)];
+      const before = readdirSync(rig.scratch);
+      await expect(seal(...words, layout("plain"), `oci:${at("new")}:x`)).rejects.toThrow(
+        message.replace("KEY", rig.scratch),
+      );
+      expect(readdirSync(rig.scratch)).toEqual(before);
+    });
+
+    test("one that is encrypted; and nowhere to give a certificate or kernel out to", async () => {
+      const encrypted = ["-aes256", "-passout", "pass:x", "-out", at("enc.key")];
+      await rig.tool("openssl", "pkey", "-in", at("db.key"), ...encrypted);
+      const keys = ["--secureboot-key", at("enc.key"), CERTIFICATE, at("db.crt")];
+      await expect(seal(...keys, layout("plain"), layout("x"))).rejects.toThrow("is encrypted");
+      const out = seal("--unsigned-uki-out", at("no/x.efi"), layout("plain"), layout("x"));
+      await expect(out).rejects.toThrow(/There is no directory "[^"]*no" for/);
+      const crt = seal(
+        "--ephemeral",
+        "--certificate-out",
+        scratchOf(),
+        layout("plain"),
+        layout("x"),
+      );
+      await expect(crt).rejects.toThrow("is a directory; name a file");
+    });
+    const scratchOf = () => rig.scratch;
+  });
+
   describe("keys that exist for one image", () => {
     let shared: readonly string[];
     const one = () =>

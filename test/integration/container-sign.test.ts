@@ -66,7 +66,7 @@ describe.skipIf(notRoot !== "")(`statements and tokens${notRoot}`, () => {
     const find = async () => {
       await using source = openSource(parseTransportReference(`docker://${host}/os:v1`));
       const { statements } = await addStatements(source, await source.resolve());
-      return statements!.map((bytes) => Buffer.from(bytes).toString());
+      return statements.documents.map((bytes) => Buffer.from(bytes).toString());
     };
 
     /** What `oras` and others push: an artifact, listed under the fallback tag. */

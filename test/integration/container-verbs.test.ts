@@ -9,7 +9,7 @@ import { makePrograms } from "../support/doc-commands.ts";
 import { type TestImage, writeLayout } from "../support/oci-builder.ts";
 import { run } from "../support/run.ts";
 import { makeSealable } from "../support/sealable-image.ts";
-import { dir, file } from "../support/small-os.ts";
+import { dir, file, makeTar } from "../support/small-os.ts";
 import { ROOT } from "../support/source-tree.ts";
 import { writeStorage } from "../support/storage-builder.ts";
 
@@ -98,6 +98,55 @@ describe.skipIf(notRoot !== "")(`container verbs${notRoot}`, () => {
     },
   );
 
+  test.each([["inspect"], ["ukify"], ["split-kernel-and-rootfs", "--output", "x"]])(
+    "%s: a root that is not there is an error, and nothing else",
+    async (verb, ...words) => {
+      const call = container(verb, "--rootfs", at("nosuch"), ...words);
+      await expect(call).rejects.toThrow(/exit code 1\n *error: There is no directory ".*nosuch"/s);
+    },
+  );
+
+  test("the digest does not depend on how the layers were made", async () => {
+    const root = await unpack("layers");
+    const digest = (await container("compute-composefs-digest", root)).trim();
+    const repack = async (...options: readonly string[]) => {
+      await run(["tar", ...options, "-cf", at("whole.tar"), "-C", root, "."]);
+      return readFileSync(at("whole.tar"));
+    };
+    const pax = ["--format=pax", "--xattrs", "--xattrs-include=*"];
+    const gone = [
+      ...(await makeTar([
+        dir("usr"),
+        dir("usr/lib"),
+        file("usr/lib/gone", "x"),
+        dir("opt"),
+        file("opt/gone"),
+      ])),
+    ];
+    const back = await repack(...pax, "--sort=name");
+    // A name that comes and goes again, and every directory written twice, with a time of its own in between.
+    const mess = await makeTar(
+      [
+        ["usr", "usr/lib", "boot"].map(
+          (name) => [{ ...dir(name)[0], mtime: new Date(1) }] as const,
+        ),
+        [file("usr/lib/.wh.gone", ""), file(".wh.opt", ""), file("boot/.wh..wh..opq", "")],
+      ].flat(),
+    );
+    const variants: Record<string, TestImage["layers"]> = {
+      squashed: [{ tar: back }],
+      unsorted: [{ tar: await repack(...pax), compression: "zstd" }],
+      twice: [{ tar: back, compression: "none" }, { tar: back }],
+      messy: [{ tar: Buffer.from(gone) }, { tar: back }, { tar: mess }, { tar: back }],
+    };
+    for (const [name, layers] of Object.entries(variants)) {
+      writeLayout(at(`layers-${name}`), [{ tag: name, layers }]);
+      const repo = ["internals", "cfs", "--repo", at("repo"), "oci"];
+      const words = ["pull", "--bootable", `oci:${at(`layers-${name}`)}`, name];
+      expect(await call(...repo, ...words), name).toContain(`Boot image: ${digest}`);
+    }
+  });
+
   test("inspect shows kernel and arguments", async () => {
     const root = await unpack("inspect");
     const inspect = (...words: readonly string[]) =>
@@ -111,6 +160,9 @@ describe.skipIf(notRoot !== "")(`container verbs${notRoot}`, () => {
     };
     expect(await inspect("--json")).toBe(`${JSON.stringify(found, null, 2)}\n`);
     expect(await inspect("--format", "json")).toBe(await inspect("--json"));
+    expect(await inspect("--format", "yaml")).toBe(
+      'kargs:\n- "console=ttyS0"\n- quiet\nkernel:\n  version: "6.12"\n  unified: false\n',
+    );
     rmSync(join(root, "usr"), { recursive: true });
     expect(await inspect()).toBe("Kernel: <none>\n Kargs: <none>\n");
     mkdirSync(join(root, "boot/EFI/Linux"), { recursive: true });
@@ -137,6 +189,14 @@ describe.skipIf(notRoot !== "")(`container verbs${notRoot}`, () => {
 
     const kernel = ["--rootfs", root, "--kernel-dir", at("kernel/6.12")];
     const output = ["--write-dumpfile-to", at("uki.dump"), "--", "--output", at("by-hand.efi")];
+    const ukify = (...words: readonly string[]) => container("ukify", ...kernel, ...words);
+    await expect(ukify()).rejects.toThrow(/exit code 2\n *error: Where does the kernel go/s);
+    await expect(ukify("--", "--output", "os.efi")).rejects.toThrow(
+      "is in the root that is measured",
+    );
+    await expect(ukify("--karg", `composefs=${digest}`, ...output)).rejects.toThrow(
+      "says which image starts, and sealing adds that itself",
+    );
     await container("ukify", ...kernel, "--karg", "rw", ...output);
     const inspect = [
       "ukify",

@@ -152,6 +152,10 @@ describe("bootc etc", () => {
       output: "Removed /etc/mine",
     });
     expect(run("etc status").output).toBe("No local changes");
+    writeFileSync(join(etc(), "a\nb"), "");
+    expect(run("etc reset --remove-added \"$(printf '/etc/a\\nb')\"").output).toBe(
+      'Removed "/etc/a\\nb"',
+    );
   });
 
   test("wrong input changes nothing", () => {
@@ -197,6 +201,33 @@ describe("bootc etc", () => {
     expect(merged).toMatchObject({ f: "local", g: "2", "mine/x": "m" });
     expect("gone" in merged).toBe(false);
   });
+});
+
+test("finalizing that is killed while another verb holds the lock leaves a note, which goes when it is done", () => {
+  const host = (wrapper: string, prepare: string) => ({
+    root: `composefs:${ids.b}`,
+    cmdline: `quiet composefs=?${ids.b}`,
+    wrapper,
+    prepare: `mount --bind "$SCRATCH/disk" /sysroot
+      mkdir -p /run/composefs; mount --bind "$SCRATCH/run" /run/composefs
+      mount --bind "/sysroot/state/deploy/${ids.b}/etc" /etc
+      ${prepare}`,
+  });
+  const note = join(scratch, "disk/state/bootc/finalize-failed.json");
+  const held = "mkdir -p /run/bootc; exec 9>/run/bootc/lock; flock 9";
+  const verb = "composefs-finalize-staged";
+  expect(runOnHost(scratch, `${verb} --dry-run`, host("", "")).code).toBe(0);
+  expect(existsSync(note)).toBe(false);
+  const killed = runOnHost(scratch, verb, host("timeout -s KILL 5", held));
+  expect(killed.code).toBe(137);
+  expect(JSON.parse(readFileSync(note, "utf8"))).toMatchObject({ id: ids.c, reason: null });
+  // The next start: nothing is staged.
+  const next = host("", "rm /run/composefs/staged-deployment");
+  const { output } = runOnHost(scratch, "status --format json", next);
+  expect(output).toMatch(/was not applied at .* was cut off/);
+  execFileSync("cp", ["-a", `${join(model, "run")}/.`, join(scratch, "run")]);
+  expect(run(verb)).toMatchObject({ code: 0 });
+  expect(existsSync(note)).toBe(false);
 });
 
 describe("bootc's own lines", () => {

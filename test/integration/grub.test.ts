@@ -4,6 +4,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { makeParameter, replaceParameter } from "../../shared/format/kargs/cmdline.ts";
 import { borrowBootDirectory, makeEspLayout } from "../../updater/boot/boot-layout.ts";
 import { applyCleanup, readCleanupScope } from "../../updater/deploy/cleanup.ts";
 import { planCleanup } from "../../updater/deploy/cleanup-plan.ts";
@@ -12,6 +13,10 @@ import { planDelete } from "../../updater/deploy/delete-plan.ts";
 import { planFailure, spendStart } from "../../updater/deploy/failed-start.ts";
 import { finalizeStaged } from "../../updater/deploy/finalize.ts";
 import { makeHostState } from "../../updater/deploy/host-state.ts";
+import { applyKargs } from "../../updater/deploy/kargs.ts";
+import { planKargs } from "../../updater/deploy/kargs-plan.ts";
+import { applyPin } from "../../updater/deploy/pin.ts";
+import { planPin } from "../../updater/deploy/pin-plan.ts";
 import { applyRollback } from "../../updater/deploy/rollback.ts";
 import { planRollback } from "../../updater/deploy/rollback-plan.ts";
 import { observeWorld } from "../../updater/deploy/world.ts";
@@ -25,7 +30,7 @@ import {
 import { writeScratchImage } from "../support/scratch-image.ts";
 import { installScratch } from "../support/scratch-install.ts";
 import { assess, type RunningMachine, ScratchMachine } from "../support/scratch-machine.ts";
-import { stageScratch } from "../support/scratch-update.ts";
+import { stageScratch, updateScratch } from "../support/scratch-update.ts";
 import { buildUki } from "../support/uki-builder.ts";
 
 let machine: ScratchMachine;
@@ -48,6 +53,7 @@ async function stage(running: RunningMachine, version: string): Promise<string> 
   return await stageScratch(running, imagePath);
 }
 
+const isTrialNoted = () => existsSync(join(machine.disk, "state/bootc/boot-trial.json"));
 const list = (path: string) => (existsSync(path) ? readdirSync(path).sort() : null);
 const live = () => list(grubPaths(machine).entries);
 const menuOrder = () =>
@@ -132,7 +138,15 @@ test("a deployment that never starts: the old one takes over, and stays first", 
     b = await stage(running, "2");
     finalizeStaged(running, running.world());
   }
-  for (let i = 0; i < 3; i += 1) expect(countStart(machine)).toBe("bootc_fedora-2-1.conf");
+  for (let i = 0; i < 2; i += 1) expect(countStart(machine)).toBe("bootc_fedora-2-1.conf");
+  {
+    // The last try: as systemd-boot's menu shows it, the next start goes back.
+    using running = startGrub(machine);
+    expect(running.booted.id).toBe(b);
+    const state = makeHostState(running.system, running.repo, running.world());
+    expect(state).toMatchObject({ booted: { id: b }, rollback: { id: a }, rollbackQueued: true });
+    expect(planRollback.bind(null, running.world())).toThrow("by itself");
+  }
   {
     using running = startGrub(machine);
     expect(running.booted.id).toBe(a);
@@ -144,10 +158,106 @@ test("a deployment that never starts: the old one takes over, and stays first", 
     expect(environment()).toBe("# GRUB Environment Block\nboot_success=1\n");
     expect(running.world().failures).toMatchObject([{ id: b, attempts: 3 }]);
     const state = makeHostState(running.system, running.repo, running.world());
-    expect(state).toMatchObject({ booted: { id: a }, rollbackQueued: false });
+    expect(state).toMatchObject({
+      booted: { id: a },
+      rollback: null,
+      others: [{ id: b }],
+      rollbackQueued: false,
+    });
+  }
+  {
+    using running = startGrub(machine);
+    expect(running.booted.id).toBe(a);
+    expect(planRollback.bind(null, running.world())).toThrow("did not start");
+    expect(await updateScratch(running, imagePath)).toMatchObject({ kind: "failed-before" });
+    await updateScratch(running, imagePath, { retryFailed: true });
+    finalizeStaged(running, running.world());
+    expect(menuOrder()[0]).toBe("bootc_fedora-2-1");
   }
   using running = startGrub(machine);
-  expect(running.booted.id).toBe(a);
+  expect(running.booted.id).toBe(b);
+  assess(running, true);
+  expect(running.world().failures).toEqual([]);
+});
+
+test("rolling back and forth during a trial leaves the way back open", async () => {
+  const a = await install("1");
+  let b: string;
+  {
+    using running = startGrub(machine);
+    b = await stage(running, "2");
+    finalizeStaged(running, running.world());
+  }
+  {
+    using running = startGrub(machine);
+    for (const id of [a, b]) {
+      const plan = planRollback(running.world());
+      expect(plan.id).toBe(id);
+      applyRollback(running, plan);
+      expect(isTrialNoted()).toBe(true);
+    }
+  }
+  const started = [1, 2, 3, 4].map(() => {
+    using running = startGrub(machine);
+    return running.booted.id;
+  });
+  expect(started).toEqual([b, b, b, a]);
+});
+
+test("other arguments are tried, and blessed", async () => {
+  const a = await install("1");
+  {
+    using running = startGrub(machine);
+    await stage(running, "2");
+    finalizeStaged(running, running.world());
+  }
+  {
+    using running = startGrub(machine);
+    assess(running, true);
+    expect(isTrialNoted()).toBe(false);
+    const world = running.world();
+    const plan = planKargs(world, ({ options, extra }) => ({
+      options: replaceParameter(options, makeParameter("debug", "1")),
+      extra,
+    }));
+    applyKargs(running, plan, world.stagedFile);
+    expect(environment()).toContain("boot_counter=3\n");
+    // What the blessing's unit looks for.
+    expect(isTrialNoted()).toBe(true);
+  }
+  {
+    using running = startGrub(machine);
+    expect(running.system.cmdline).toContain("debug=1");
+    assess(running, true);
+  }
+  expect(environment()).toBe("# GRUB Environment Block\nboot_success=1\n");
+  expect(isTrialNoted()).toBe(false);
+  using running = startGrub(machine);
+  expect(running.booted.id).not.toBe(a);
+});
+
+test("what GRUB falls back to is deleted during a trial: it falls back to the next one", async () => {
+  const ids = [await install("1")];
+  for (const version of ["2", "3"]) {
+    using running = startGrub(machine);
+    assess(running, true);
+    // Pinned, the oldest one stays behind the others.
+    applyPin(running.system, planPin(running.world(), ids[0]!, true));
+    ids.push(await stage(running, version));
+    finalizeStaged(running, running.world());
+  }
+  const [oldest, second, third] = ids;
+  {
+    using running = startGrub(machine);
+    const world = running.world();
+    expect(world.live.map(({ deploymentId }) => deploymentId)).toEqual([third, second, oldest]);
+    applyDelete(running, world, planDelete(world, second!));
+  }
+  const started = [1, 2, 3].map(() => {
+    using running = startGrub(machine);
+    return running.booted.id;
+  });
+  expect(started).toEqual([third, third, oldest]);
 });
 
 test("a power cut between the new order and the environment block starts the good one", async () => {
@@ -163,6 +273,12 @@ test("a power cut between the new order and the environment block starts the goo
     const before = readFileSync(grubPaths(machine).environment);
     assess(running, false);
     writeFileSync(grubPaths(machine).environment, before);
+  }
+  {
+    using running = startGrub(machine);
+    expect(running.booted.id).toBe(a);
+    assess(running, false);
+    expect(running.world().failures).toMatchObject([{ attempts: 3 }]);
   }
   using running = startGrub(machine);
   expect(running.booted.id).toBe(a);

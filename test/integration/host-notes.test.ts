@@ -17,6 +17,7 @@ import * as z from "zod";
 import { applyCleanup } from "../../updater/deploy/cleanup.ts";
 import { planCleanup } from "../../updater/deploy/cleanup-plan.ts";
 import { finalizeStaged } from "../../updater/deploy/finalize.ts";
+import { noteFinalizeBegun } from "../../updater/deploy/finalize-failure.ts";
 import {
   applyFollow,
   findInstalledDeployment,
@@ -41,7 +42,7 @@ import { makeHost } from "../../updater/spec/make-host.ts";
 import { JournalSocket } from "../support/journal-socket.ts";
 import { writeScratchImage } from "../support/scratch-image.ts";
 import { installScratch } from "../support/scratch-install.ts";
-import { type RunningMachine, ScratchMachine } from "../support/scratch-machine.ts";
+import { assess, type RunningMachine, ScratchMachine } from "../support/scratch-machine.ts";
 import { updateScratch } from "../support/scratch-update.ts";
 import { ROOT as PROJECT } from "../support/source-tree.ts";
 
@@ -227,6 +228,38 @@ describe("an update that shutdown could not apply", () => {
     ]);
     return id;
   }
+
+  test("is told by the next start when finalizing was cut off, too", async () => {
+    writeScratchImage(imagePath, { version: "2" });
+    let id: string;
+    {
+      using running = machine.boot();
+      ({ id } = (await update(running)) as { id: string });
+      noteFinalizeBegun(running.system, id, new Date());
+      expect(problemsOf(running)).toEqual([
+        expect.stringMatching(/the next shutdown tries again$/),
+      ]);
+    }
+    {
+      using running = machine.boot();
+      expect(running.booted.id).toBe(installed);
+      expect(problemsOf(running)).toEqual([
+        expect.stringMatching(
+          `^Deployment ${id.slice(0, 12)} was not applied at 20.*cut off.*journalctl.*"bootc upgrade"`,
+        ),
+      ]);
+      await update(running);
+      finalizeStaged(running, running.world());
+      expect(existsSync(recordFile())).toBe(false);
+      // As when the power goes after the exchange.
+      noteFinalizeBegun(running.system, id, new Date());
+    }
+    using next = machine.boot(0, false);
+    expect(next.booted.id).toBe(id);
+    expect(problemsOf(next)).toEqual([]);
+    assess(next, true);
+    expect(existsSync(recordFile())).toBe(false);
+  });
 
   test("is told by the next start with the reason, until it is applied", async () => {
     const id = await failToApply();

@@ -7,6 +7,12 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { describeStage, formatPlan } from "../../updater/cli/plan-text.ts";
 import { statePaths } from "../../updater/deploy/state-directory.ts";
 import { settleTrust } from "../../updater/deploy/trust-settlement.ts";
+import {
+  attachSignatures,
+  type EfiSigner,
+  formatSignatureList,
+  makeEfiSigner,
+} from "../support/efi-keys.ts";
 import { installScratch } from "../support/scratch-install.ts";
 import { trustKey } from "../support/trust-place.ts";
 import { hostOf, refusal, SIGNED, TrustRig, versionOf } from "../support/trust-rig.ts";
@@ -214,6 +220,70 @@ describe("unified kernels", () => {
     const { booted, rollback } = hostOf(running);
     expect([booted?.trust?.mode, rollback?.trust?.sealed]).toEqual(["signed", true]);
     running[Symbol.dispose]();
+  });
+
+  describe("with Secure Boot on, what the firmware is certain to refuse is not staged", () => {
+    const putKeys = (...signers: readonly EfiSigner[]) => {
+      const lists = signers.map(({ certificate }) => formatSignatureList(certificate));
+      const db = Buffer.concat([Buffer.from([39, 0, 0, 0]), ...lists]);
+      const name = "db-d719b2cb-3d3a-4596-a3bc-dad00e67656f";
+      writeFileSync(join(rig.machine.directory, "sys/firmware/efi/efivars", name), db);
+    };
+    const signedBy = (signer: EfiSigner): Partial<TrustedImage> => ({
+      signUki: (uki) => attachSignatures(uki, signer.sign()),
+    });
+    let owner: EfiSigner;
+    let foreign: EfiSigner;
+    beforeEach(async () => {
+      owner = makeEfiSigner(rig.machine.directory, "owner");
+      foreign = makeEfiSigner(rig.machine.directory, "foreign");
+      await installUnified({ ...SEALED, ...signedBy(owner) });
+      setSecureBoot(true);
+      putKeys(owner);
+    });
+
+    test.each<[string, () => Partial<TrustedImage>, RegExp]>([
+      ["not signed", () => ({}), /"\/boot\/EFI\/Linux\/os\.efi" has no Secure Boot signature/],
+      ["by a stranger", () => signedBy(foreign), /signed by "foreign", and by no key in the/],
+    ])("%s", async (_, changes, expected) => {
+      using running = rig.images.boot();
+      await rig.put({ ...SEALED, ...changes(), version: "2" });
+      const states = rig.states();
+      for (const dryRun of [true, false]) {
+        const text = await refusal(rig.update(running, { dryRun }));
+        expect(text).toMatch(/^rejected: Secure Boot of this machine would refuse the image: /);
+        expect(text).toMatch(expected);
+        expect(text).toMatch(/"--allow-weaker-trust" takes it all the same$/);
+      }
+      expect(rig.states()).toEqual(states);
+      expect(await rig.update(running, { allowWeakerTrust: true })).toMatchObject({
+        kind: "staged",
+        warnings: [expect.stringMatching(expected)],
+      });
+    });
+
+    test("by a key that db has: staged; without Secure Boot it is all the same", async () => {
+      using running = rig.images.boot();
+      await rig.put({ ...SEALED, ...signedBy(owner), version: "2" });
+      expect(await rig.update(running)).toMatchObject({ kind: "staged", warnings: [] });
+      setSecureBoot(false);
+      await rig.put({ ...SEALED, version: "3" });
+      expect(await rig.update(running)).toMatchObject({ kind: "staged", warnings: [] });
+    });
+
+    test("behind shim, which may know it: staged, with a warning", async () => {
+      using running = rig.images.boot();
+      const variables = join(rig.machine.directory, "sys/firmware/efi/efivars");
+      writeFileSync(
+        join(variables, "MokListRT-605dab50-e046-4300-abb6-3dd810dd8b23"),
+        Buffer.concat([Buffer.alloc(4), formatSignatureList(owner.certificate)]),
+      );
+      await rig.put({ ...SEALED, ...signedBy(foreign), version: "2" });
+      expect(await rig.update(running)).toMatchObject({
+        kind: "staged",
+        warnings: [expect.stringMatching(/^Secure Boot may refuse the image: .*"foreign"/)],
+      });
+    });
   });
 
   test("each with a key of its own: the next one's is unknown, and that is right", async () => {

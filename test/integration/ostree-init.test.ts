@@ -124,7 +124,7 @@ describe("in an initramfs", () => {
     const steps = boot(INITRAMFS, "runPrepareRoot", { config: "[composefs]\nenabled=yes\n" });
     const { output } = steps.get("boot")!;
     expect(steps.get("log")?.output).toMatch(
-      /^<6>prepare-root: mounted ostree:\w+\.\.\. composefs=yes verity=off root=ro etc=bind usr=ro var=bind sysroot=ro in/,
+      /^<6>prepare-root: mounted ostree:\w+ composefs=yes verity=off root=ro etc=bind usr=ro var=bind sysroot=ro in/,
     );
     expect(output).toContain(
       "init pid=1 args=single\netc: 127.0.0.1\netc is writable\nvar is writable",

@@ -166,7 +166,7 @@ describe.each(MATRIX)("%s", (_, each) => {
 test("called as prepare-root it starts what ostree= names, with the same result", async () => {
   const each = { config: YES, cmdline: null };
   const { prepareRoot, theirs } = await runOnOstreeDisk(disk, each, ["theirs", "prepareRoot"]);
-  expect(prepareRoot.output).toMatch(/^prepare-root: mounted ostree:\w{12}\.\.\. composefs=yes /);
+  expect(prepareRoot.output).toMatch(/^prepare-root: mounted ostree:\w{12} composefs=yes /);
   expect(prepareRoot.code).toBe(0);
   expect(prepareRoot.mounts).toEqual(theirs.mounts);
   expect(prepareRoot.run).toEqual(theirs.run);

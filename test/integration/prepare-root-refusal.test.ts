@@ -96,7 +96,7 @@ function expectRefusal(cmdline: string, message: string | RegExp, code = 1): voi
 }
 
 const optional = () => `composefs=?${disk.id}`;
-const shortId = () => `${disk.id.slice(0, 12)}...`;
+const shortId = () => disk.id.slice(0, 12);
 
 test("no composefs= on the command line", () => {
   copyDisk();
@@ -111,10 +111,7 @@ test("a malformed composefs=", () => {
 test("an unknown deployment", () => {
   copyDisk();
   const id = "5a".repeat(64);
-  expectRefusal(
-    `composefs=?${id}`,
-    /No deployment 5a5a5a5a5a5a\.\.\. in ".*\/m\/composefs\/images"/,
-  );
+  expectRefusal(`composefs=?${id}`, /No deployment 5a5a5a5a5a5a in ".*\/m\/composefs\/images"/);
 });
 
 test("a disk without a repository", () => {

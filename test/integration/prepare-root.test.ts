@@ -97,7 +97,7 @@ describe.each(OLDER_KERNELS)("with %s", (_, kernel) => {
   test("root read-only, /etc and /var bound, /sysroot read-only", () => {
     const result = prepare(kernel === undefined ? {} : { kernel });
     expect(result.line).toContain(
-      `mounted composefs:${disk.id.slice(0, 12)}... verity=off root=ro etc=bind var=bind erofs=`,
+      `mounted composefs:${disk.id.slice(0, 12)} verity=off root=ro etc=bind var=bind erofs=`,
     );
     expect(result.code).toBe(0);
     expect(result.at("")).toMatchObject({ type: "overlay", source: `composefs:${disk.id}` });

@@ -1,9 +1,13 @@
 // What an installation puts on the boot partition for Secure Boot: the real bootctl takes the image's signed
 // loader, keys to enrol go where systemd-boot looks for them, and a shim stays what it is.
 
+import { X509Certificate } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { parseSignatureCertificates } from "../../shared/format/uki/certificates.ts";
+import { readSignatureTable } from "../../shared/format/uki/signature.ts";
+import { parseSignatureLists } from "../../shared/format/uki/signature-list.ts";
 import { MNT } from "../../shared/sys/constants.ts";
 import { mount, umount2 } from "../../shared/sys/mount.ts";
 import { writeScratchImage } from "../support/scratch-image.ts";
@@ -90,6 +94,20 @@ async function install(members: readonly TarMember[]): Promise<void> {
 }
 
 const onEsp = (path: string) => readFileSync(join(machine.esp, path));
+
+test("who signed is read as sbsign writes it, and lists of keys as efitools does", () => {
+  const asFile = (bytes: Buffer) => ({
+    name: "systemd-bootx64.efi",
+    sizeBytes: bytes.length,
+    readAt: (target: Uint8Array, offset: number) => bytes.copy(target, 0, offset),
+  });
+  const { raw } = new X509Certificate(readFileSync(keys.db.certificate));
+  const found = parseSignatureCertificates(readSignatureTable(asFile(signed)));
+  expect(found.map((each) => Buffer.from(each))).toEqual([raw]);
+  expect(readSignatureTable(asFile(plain))).toHaveLength(0);
+  const { certificates, hasOthers } = parseSignatureLists(readFileSync(join(keys.dir, "db.esl")));
+  expect([certificates.map((each) => Buffer.from(each)), hasOthers]).toEqual([[raw], false]);
+});
 
 test("the loader that the image has signed is the one that is installed", async () => {
   await install(

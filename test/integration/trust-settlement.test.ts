@@ -180,6 +180,51 @@ describe("revocation", () => {
   });
 });
 
+describe("a stolen key, revoked at once by an image that both keys signed", () => {
+  const REVOKING = {
+    keys: ["vendor", "next"],
+    revoked: [`key ${trustKey("vendor").fingerprint}`],
+  } as const;
+
+  test("machines with only the old key take it, and nothing that the thief signs afterwards", async () => {
+    await rig.install(SIGNED, 1);
+    let running = rig.images.boot();
+    await rig.put({ ...REVOKING, version: "2", signers: ["vendor", "next"] }, 2);
+    running = await rig.advance(running);
+    // The rollback knows no other key: a floor above it would be its end.
+    expect(settleTrust(running, running.world())).toMatchObject({
+      raised: null,
+      problems: [expect.stringMatching(/^The version floor stays: .*key that the running image/)],
+    });
+    running[Symbol.dispose]();
+    rig.images.boot(1)[Symbol.dispose]();
+    running = rig.images.boot();
+    await rig.put({ ...SIGNED, version: "3" }, 99);
+    expect(await refusal(rig.update(running))).toMatch(/^revoked: /);
+    await rig.put({ ...REVOKING, version: "4", signers: ["next"] }, 3);
+    running = await rig.advance(running);
+    expect(settleTrust(running, running.world()).raised).toEqual({ version: 2, source: "esp" });
+    running[Symbol.dispose]();
+    rig.images.boot(1)[Symbol.dispose]();
+  });
+
+  test("signed by the old key alone it would not start, and is not taken", async () => {
+    await rig.install(SIGNED, 1);
+    using running = rig.images.boot();
+    await rig.put({ ...REVOKING, version: "2", signers: ["vendor"] }, 2);
+    const text = await refusal(rig.update(running, { allowWeakerTrust: true }));
+    expect(text).toMatch(/^revoked: .*its own initramfs would refuse it/);
+  });
+
+  test("nor is an image that has not the key which signed it", async () => {
+    await rig.install(SIGNED, 1);
+    using running = rig.images.boot();
+    await rig.put({ version: "2", keys: ["next"], signers: ["vendor"] }, 2);
+    const text = await refusal(rig.update(running, { allowWeakerTrust: true }));
+    expect(text).toMatch(/^untrusted-key: .*its own initramfs would refuse it/);
+  });
+});
+
 describe("time", () => {
   const at = (days: number) =>
     `${new Date(Date.now() + days * 86_400_000).toISOString().slice(0, 19)}Z`;

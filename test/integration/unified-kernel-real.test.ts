@@ -10,7 +10,7 @@ import { computeUkiDigest, openUki } from "../../updater/boot/uki.ts";
 import { finalizeStaged } from "../../updater/deploy/finalize.ts";
 import { updateImage } from "../../updater/deploy/update.ts";
 import { makeImageReference } from "../../updater/image/reference.ts";
-import { readSealedCmdline } from "../../updater/image/sealed-image.ts";
+import { readSealedLines } from "../../updater/image/sealed-image.ts";
 import { openSource } from "../../updater/image/source.ts";
 import { cacheDir } from "../support/cache.ts";
 import { writeScratchImage } from "../support/scratch-image.ts";
@@ -58,7 +58,7 @@ test("the parts of a kernel and of an addon", { timeout: 600_000 }, async () => 
   await buildKernel("1", "quiet composefs=1");
   {
     using uki = openUki(join(scratch, "os.efi"));
-    expect(readSealedCmdline(uki)).toBe("quiet composefs=1");
+    expect(readSealedLines(uki, "os.efi").cmdline).toBe("quiet composefs=1");
     expect(uki.readText(".osrel")).toBe("ID=debian\nVERSION_ID=1\nNAME=Debian");
     expect(computeUkiDigest(uki)).toBe(
       sha256("kernel 1".repeat(1000) + "initramfs 1".repeat(3000)),
@@ -66,7 +66,7 @@ test("the parts of a kernel and of an addon", { timeout: 600_000 }, async () => 
   }
   await buildKernel("1", null);
   using unsealed = openUki(join(scratch, "os.efi"));
-  expect(readSealedCmdline(unsealed)).toBeNull();
+  expect(readSealedLines(unsealed, "os.efi").cmdline).toBeNull();
   await buildAddon("console=ttyS0");
   using addon = openUki(join(scratch, "x.addon.efi"));
   expect(addon.readText(".cmdline")).toBe("console=ttyS0");

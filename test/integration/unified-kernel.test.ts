@@ -26,8 +26,12 @@ import { writeScratchImage } from "../support/scratch-image.ts";
 import { installScratch } from "../support/scratch-install.ts";
 import { type RunningMachine, ScratchMachine } from "../support/scratch-machine.ts";
 import { stageScratch, updateScratch } from "../support/scratch-update.ts";
-import { buildUki } from "../support/uki-builder.ts";
-import { type UnifiedScratchImage, writeUnifiedImage } from "../support/unified-image.ts";
+import { buildUki, MACHINE_AT } from "../support/uki-builder.ts";
+import {
+  measureScratchImage,
+  type UnifiedScratchImage,
+  writeUnifiedImage,
+} from "../support/unified-image.ts";
 
 let machine: ScratchMachine;
 let imagePath: string;
@@ -247,6 +251,63 @@ describe("what does not match is not staged", () => {
       );
     },
   );
+
+  const place = (content: Uint8Array | string, name = "boot/EFI/Linux/os.efi") => ({
+    version: "2",
+    members: [
+      ...["boot/EFI/", "boot/EFI/Linux/"].map((path) => ({ name: path, type: "5", mode: 0o755 })),
+      typeof content === "string"
+        ? { name, type: "2", linkName: content }
+        : { name, content: Buffer.from(content) },
+    ],
+  });
+
+  async function refuseKernel(content: Uint8Array | string): Promise<string> {
+    writeScratchImage(imagePath, place(content));
+    using running = machine.boot();
+    return await message(stage(running));
+  }
+
+  test("a kernel for other machines", async () => {
+    const kernel = Buffer.from(buildUki([[".linux", "kernel"]]));
+    kernel.writeUInt16LE(process.arch === "x64" ? 0xaa64 : 0x8664, MACHINE_AT);
+    expect(await refuseKernel(kernel)).toMatch(
+      /^"\/boot\/EFI\/Linux\/os.efi" of the image is for \w+ machines, and this is one for \w+: build/,
+    );
+  });
+
+  test("a link, which would leave the image with the kernel beside it", async () => {
+    expect(await refuseKernel("../../../usr/lib/modules/6.12-2/vmlinuz")).toBe(
+      'Image has a link where a unified kernel should be, "/boot/EFI/Linux/os.efi"; put the file itself there',
+    );
+  });
+
+  test("a command line that ends before it ends", async () => {
+    const { id } = await measureScratchImage({ version: "2" });
+    const kernel = buildUki([
+      [".cmdline", `quiet\0 composefs=?${id}`],
+      [".linux", "kernel"],
+    ]);
+    expect(await refuseKernel(kernel)).toContain("has a zero byte inside, where it would end");
+  });
+
+  test("another profile that starts another image; one without any is fine", async () => {
+    const { id } = await measureScratchImage({ version: "2" });
+    const profiles = (second: string) =>
+      buildUki([
+        [".cmdline", `composefs=?${id}`],
+        [".linux", "kernel"],
+        [".profile", "ID=main"],
+        [".profile", "ID=other"],
+        [".cmdline", second],
+      ]);
+    expect(await refuseKernel(profiles(`composefs=${"a".repeat(128)}`))).toContain(
+      "was sealed for: its command line has composefs aaaa",
+    );
+    writeScratchImage(imagePath, place(profiles("rd.systemd.unit=storage-target-mode.target")));
+    using running = machine.boot();
+    expect(await stage(running)).toBe(id);
+  });
 
   test("an addon that is no program", async () => {
     const members = [

@@ -24,6 +24,7 @@ import type { BootEntry } from "../../updater/boot/boot-entry.ts";
 import { readFailures } from "../../updater/deploy/boot-failure.ts";
 import { applyCleanup, readCleanupScope } from "../../updater/deploy/cleanup.ts";
 import { planCleanup } from "../../updater/deploy/cleanup-plan.ts";
+import { readFinalizeFailure } from "../../updater/deploy/finalize-failure.ts";
 import { readImageTree } from "../../updater/deploy/image-tree.ts";
 import { statePaths } from "../../updater/deploy/state-directory.ts";
 import { type UpdateRequest, updateImage } from "../../updater/deploy/update.ts";
@@ -212,6 +213,7 @@ export function describeMachine(machine: ScratchMachine) {
     tags: list(join(machine.disk, "composefs/streams/refs/oci")),
     images: list(join(machine.disk, "composefs/images")),
     failed: readFailures(machine.disk).failures.map(({ id, attempts }) => [id, attempts]),
+    notApplied: readFinalizeFailure(machine.system()),
   };
 }
 

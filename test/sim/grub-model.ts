@@ -67,6 +67,20 @@ export function startTrial(machine: MemoryMachine, fallback: string | null): Mem
   });
 }
 
+/** What `setGrubFallback` writes. */
+export function setFallback(machine: MemoryMachine, id: string | null): MemoryMachine {
+  return changeVariables(machine, { bootc_fallback: id });
+}
+
+export function readFallback(machine: MemoryMachine): string | null {
+  return variablesOf(machine).get("bootc_fallback") ?? null;
+}
+
+/** And has not given up yet. */
+export function isGrubCounting(machine: MemoryMachine): boolean {
+  return isCounting(variablesOf(machine)) && !interpretTrial(variablesOf(machine)).fallback;
+}
+
 /** The same for a start that is good. */
 export function endTrial(machine: MemoryMachine): MemoryMachine {
   return changeVariables(machine, {
@@ -79,10 +93,10 @@ export function endTrial(machine: MemoryMachine): MemoryMachine {
 
 /** As updater/boot/assessment.ts reads it. */
 export function readGrubCount(machine: MemoryMachine): LoaderCount {
-  const { left, success, fallback } = interpretTrial(variablesOf(machine));
-  return left === null && !success
-    ? { kind: "uncounted" }
-    : { kind: "grubenv", blessed: success || fallback, fallback };
+  const { left, success, fallback, fallbackId } = interpretTrial(variablesOf(machine));
+  if (left === null && !success) return { kind: "uncounted" };
+  const count = { kind: "grubenv", blessed: success || fallback, fallback } as const;
+  return left === 0 && !success && !fallback ? { ...count, lastTry: { fallbackId } } : count;
 }
 
 /** As updater/boot/boot-menu.ts tells it: what GRUB gave up is the last one, without tries. */
@@ -91,7 +105,9 @@ export function markGivenUp(
   entries: readonly BootEntry[],
 ): readonly BootEntry[] {
   const failed = entries.find(({ deploymentId }) => deploymentId !== null);
-  if (!interpretTrial(variablesOf(machine)).fallback || failed === undefined) return entries;
+  const { fallback, fallbackId } = interpretTrial(variablesOf(machine));
+  if (!fallback || failed === undefined || failed.name.id === fallbackId) return entries;
+  if (fallbackId !== null && !entries.some(({ name }) => name.id === fallbackId)) return entries;
   const name = { ...failed.name, counter: { left: 0, done: TRIES } };
   return [...entries.filter((entry) => entry !== failed), { ...failed, name }];
 }

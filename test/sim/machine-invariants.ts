@@ -52,13 +52,14 @@ export function findRestFaults(machine: MemoryMachine): string[] {
   const faults = findBootFaults(machine);
   const menu = loaderMenu(machine);
   const ofScript = findScriptFaults(machine);
-  if (isLastTry(machine) || ofScript === null) {
+  if (ofScript === null) {
     return [...faults, ...findLost(machine, world.stagedFile?.id ?? null)];
   }
   faults.push(...ofScript);
   const ours = world.live.map(({ fileName }) => fileName);
   const theirs = menu.filter((entry) => !isTwin(entry, menu)).map(({ fileName }) => fileName);
-  if (ours.join() !== theirs.join()) faults.push(`order: ${ours} here, ${theirs} in the loader`);
+  if (!isLastTry(machine) && ours.join() !== theirs.join())
+    faults.push(`order: ${ours} here, ${theirs} in the loader`);
   const staged = world.stagedFile?.id;
   const isThere = [...world.live, ...(world.staged ?? [])].some((e) => e.deploymentId === staged);
   if (staged !== undefined && !isThere) faults.push("what status calls staged has no entry");
@@ -66,11 +67,12 @@ export function findRestFaults(machine: MemoryMachine): string[] {
   const first = loaderTarget(menu[0]!);
   const slots = assignSlots(world);
   if (slots.rollbackQueued !== (first !== machine.booted)) faults.push("rollbackQueued is wrong");
-  // What ran out of tries is nothing to go back to.
+  // What ran out of tries is nothing to go back to; GRUB does not remember that.
+  const failed = machine.loader === "grub" ? listFailed(world.failures) : [];
   const behind = menu
     .filter(({ left }) => left !== 0)
     .map(loaderTarget)
-    .filter((id) => id !== machine.booted);
+    .filter((id) => id !== machine.booted && (id === null || !failed.includes(id)));
   const next = behind.find((id) => id !== world.stagedFile?.id) ?? undefined;
   if (slots.rollback?.deploymentId !== next) faults.push("status names another rollback");
   return faults;
@@ -92,7 +94,12 @@ function findScriptFaults(machine: MemoryMachine): string[] | null {
   return missing > 0 ? null : [];
 }
 
-/** GRUB would pass over what runs in the next start, and nothing but the end of this one decides. */
+/** Those that nobody wants to try again, or not yet. */
+function listFailed(failures: ReturnType<typeof observe>["failures"]): readonly string[] {
+  return failures.filter((each) => !each.retrying || each.isRetryStaged).map(({ id }) => id);
+}
+
+/** GRUB passes over the menu's first entry in the next start, unless this one is good. */
 function isLastTry(machine: MemoryMachine): boolean {
   return machine.loader === "grub" && grubTriesLeft(machine) === 0;
 }
@@ -159,9 +166,7 @@ export function findLawFaults(machine: MemoryMachine): string[] {
       rollback,
       machine,
       (before, _once, again) =>
-        isLastTry(before) ||
-        findScriptFaults(before) === null ||
-        orderOf(before) === orderOf(again),
+        findScriptFaults(before) === null || orderOf(before) === orderOf(again),
     ),
     ...twice(
       "cleanup",

@@ -11,13 +11,14 @@ import {
 } from "../../updater/boot/boot-layout.ts";
 import { separateTwins } from "../../updater/boot/entry-directory.ts";
 import type { System } from "../../updater/boot/system.ts";
-import { parseFailures } from "../../updater/deploy/boot-failure.ts";
+import { dropLostRetries, parseFailures } from "../../updater/deploy/boot-failure.ts";
 import type { BootRecords } from "../../updater/deploy/boot-record.ts";
 import { formatOrigin, parseOrigin } from "../../updater/deploy/origin.ts";
 import { assignSlots } from "../../updater/deploy/slots.ts";
 import type { NewImage } from "../../updater/deploy/stage-plan.ts";
 import { parseStagedFile } from "../../updater/deploy/staged-file.ts";
-import type { World } from "../../updater/deploy/world.ts";
+import { markFailed } from "../../updater/deploy/trial.ts";
+import { describeStaged, type World } from "../../updater/deploy/world.ts";
 import { parseOriginReference } from "../../updater/image/reference.ts";
 import { installWorld, makeImage, SYSTEMD_LAYOUT, UNASSESSED } from "../support/small-world.ts";
 import { GRUB_LAYOUT, installGrub, markGivenUp, readGrubCount } from "./grub-model.ts";
@@ -140,25 +141,36 @@ export function listKernels(machine: MemoryMachine): string[] {
 /** As `observeWorld` would tell it. */
 export function observe(machine: MemoryMachine): World {
   const staged = machine.files.get(STAGED_FILE);
-  const failures = machine.files.get(FAILURES_FILE);
+  const stagedFile = staged === undefined ? null : parseStagedFile(staged, STAGED_FILE);
+  const text = machine.files.get(FAILURES_FILE);
+  const known = text === undefined ? [] : parseFailures(text, FAILURES_FILE).failures;
+  const states = listStates(machine);
+  const failures = dropLostRetries(known, describeStaged(stagedFile, states));
+  const layout = LAYOUTS[machine.loader];
+  const booted = { id: machine.booted, verityOptional: false };
+  const assessment = assess(machine);
   return {
-    ...installWorld(imageOf("a"), LAYOUTS[machine.loader]),
-    booted: { id: machine.booted, verityOptional: false },
-    assessment: assess(machine),
-    failures: failures === undefined ? [] : parseFailures(failures, FAILURES_FILE).failures,
-    live: listEntries(machine, LIVE) ?? [],
+    ...installWorld(imageOf("a"), layout),
+    booted,
+    assessment,
+    failures,
+    live: markFailed(listEntries(machine, LIVE) ?? [], failures, { layout, booted, assessment }),
     staged: listEntries(machine, STAGED),
-    stagedFile: staged === undefined ? null : parseStagedFile(staged, STAGED_FILE),
-    states: [...machine.states].sort().map((id) => ({
-      id,
-      origin: originOf(id),
-      complete: true,
-      ...(machine.pins.has(id) ? { isPinned: true as const } : {}),
-    })),
+    stagedFile,
+    states,
     pins: machine.pins,
     kernels: listKernels(machine),
     strays: listTwins(machine),
   };
+}
+
+function listStates({ states, pins }: MemoryMachine): World["states"] {
+  return [...states].sort().map((id) => ({
+    id,
+    origin: originOf(id),
+    complete: true,
+    ...(pins.has(id) ? { isPinned: true as const } : {}),
+  }));
 }
 
 function assess(machine: MemoryMachine): BootAssessment {

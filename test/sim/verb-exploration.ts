@@ -1,7 +1,8 @@
 // All sequences of verbs up to a length, with interruptions, over a few images: breadth first over machines
 // that can be told apart.
 
-import { startMachine } from "./loader-model.ts";
+import { grubTriesLeft } from "./grub-model.ts";
+import { loaderMenu, loaderTarget, startMachine } from "./loader-model.ts";
 import {
   findBootFaults,
   findGhost,
@@ -101,6 +102,8 @@ export function exploreVerbs(options: ExplorationOptions): Exploration {
         }
         const end = finish(run.machines.at(-1) ?? place.machine);
         report(path, check(place.machine, end, run.refusal));
+        // A shutdown that is cut may leave what has proved itself counted.
+        if (ends === failAlways && place.crashes === 0) report(path, findTrap(end));
         if (!name.startsWith("reboot")) report(path, findGhost(place.machine, end));
         if (!mayRaise) report(path, findRisen(place.machine, end));
         for (const machine of ends(end)) enter({ machine, crashes: place.crashes, path });
@@ -175,6 +178,7 @@ function makeVerbs(images: readonly string[]): readonly NamedVerb[] {
     makeVerb("reboot", finalize, { ends: (machine) => [boot(machine)] }),
     makeVerb("reboot, one start fails", finalize, { ends: failOnce }),
     makeVerb("reboot, it never starts", finalize, { ends: failAlways }),
+    makeVerb("reboot, it never starts, its record is cut", finalize, { ends: cutReview }),
   ];
 }
 
@@ -198,12 +202,41 @@ function failOnce(machine: MemoryMachine): readonly MemoryMachine[] {
 
 /** The first choice never starts; what has proved itself does. */
 function failAlways(machine: MemoryMachine): readonly MemoryMachine[] {
+  const fallen = fallBack(machine);
+  return fallen === null ? [] : [review(fallen)];
+}
+
+/** What takes over; null: nothing does. */
+function fallBack(machine: MemoryMachine): MemoryMachine | null {
   let current = startMachine(machine);
-  if (current.entry.left === null && machine.loader === "systemd") return [];
+  if (current.entry.left === null && machine.loader === "systemd") return null;
   const bad = current.machine.booted;
   for (let n = 0; n < GIVE_UP; n++) {
     current = startMachine(current.machine);
-    if (current.machine.booted !== bad) return [review(current.machine)];
+    if (current.machine.booted !== bad) return current.machine;
   }
-  return [];
+  return null;
+}
+
+/** The power goes while it is written down which one failed. */
+function cutReview(machine: MemoryMachine): readonly MemoryMachine[] {
+  const fallen = fallBack(machine);
+  if (fallen === null) return [];
+  return runVerb(assess(false), fallen).machines.map(boot);
+}
+
+/** What is counted, and has another deployment behind it, leads back to that. */
+function findTrap(machine: MemoryMachine): readonly string[] {
+  const menu = loaderMenu(machine);
+  const first = loaderTarget(menu[0]!);
+  const own = menu.filter((entry) => loaderTarget(entry) === first);
+  const others = menu.filter((entry) => !own.includes(entry));
+  const left = machine.loader === "grub" ? [grubTriesLeft(machine)] : own.map((each) => each.left);
+  if (
+    !left.every((tries) => tries !== null && tries > 0) ||
+    others.length === 0 ||
+    fallBack(machine) !== null
+  )
+    return [];
+  return ["what never starts is started for ever"];
 }

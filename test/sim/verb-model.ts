@@ -7,7 +7,7 @@ import { appendParameter, makeParameter } from "../../shared/format/kargs/cmdlin
 import type { Step } from "../../shared/txn/plan.ts";
 import { extraMenuFiles } from "../../updater/boot/boot-menu.ts";
 import { planAssessment } from "../../updater/deploy/assess-plan.ts";
-import { findFailure, writeFailuresSteps } from "../../updater/deploy/boot-failure.ts";
+import { beginRetry, findFailure, writeFailuresSteps } from "../../updater/deploy/boot-failure.ts";
 import { planCleanup } from "../../updater/deploy/cleanup-plan.ts";
 import { planDelete } from "../../updater/deploy/delete-plan.ts";
 import {
@@ -26,8 +26,9 @@ import { planStage } from "../../updater/deploy/stage-plan.ts";
 import { formatStagedFile } from "../../updater/deploy/staged-file.ts";
 import { stagedFilePath } from "../../updater/deploy/state-directory.ts";
 import { isGivenUp } from "../../updater/deploy/trial.ts";
+import { describeStaged } from "../../updater/deploy/world.ts";
 import { stageRequest } from "../support/small-world.ts";
-import { endTrial, startTrial } from "./grub-model.ts";
+import { endTrial, isGrubCounting, readFallback, setFallback, startTrial } from "./grub-model.ts";
 import {
   type Action,
   applyStep,
@@ -172,6 +173,9 @@ export const finalize: Verb = function* (machine) {
   } else {
     yield* transactionActions(dropStaged(SYSTEM, bootOf(machine)));
   }
+  const staged = describeStaged(world.stagedFile, world.states);
+  const begun = staged === null ? null : beginRetry(world.failures, staged);
+  if (begun !== null) yield* steps(writeFailuresSteps(SYSTEM.physicalRoot, begun));
   const after = observe(yield (same) => same);
   const garbage = planCleanup(after, { tags: [], kernelsOnly: true });
   yield* removeStrays(garbage.strays);
@@ -181,14 +185,29 @@ export const finalize: Verb = function* (machine) {
 /** As entry-exchange.ts: where GRUB counts, before the menu goes live. */
 function startMenuTrial({ loader }: MemoryMachine, entries: readonly EntryFile[]): Action[] {
   if (loader !== "grub") return [];
-  const fallback = entries[1]?.fileName.replace(/\.conf$/, "") ?? null;
-  return [(machine) => startTrial(machine, fallback)];
+  return [(machine) => startTrial(machine, secondId(entries))];
 }
 
 export const rollback: Verb = function* (machine) {
-  const plan = planRollback(observe(machine));
-  yield* transactionActions(replaceEntries(SYSTEM, bootOf(machine), plan.entries));
+  yield* replaceMenu(machine, planRollback(observe(machine)).entries, "order");
 };
+
+/** As entry-exchange.ts. */
+function* replaceMenu(
+  machine: MemoryMachine,
+  entries: readonly EntryFile[],
+  changes: "order" | "texts",
+): Generator<Action, void, MemoryMachine> {
+  const isCounting = machine.loader === "grub" && isGrubCounting(machine);
+  if (isCounting)
+    yield (now) => (changes === "order" ? startTrial(now, null) : setFallback(now, null));
+  yield* transactionActions(replaceEntries(SYSTEM, bootOf(machine), entries));
+  if (isCounting) yield (now) => setFallback(now, secondId(entries));
+}
+
+function secondId(entries: readonly Pick<EntryFile, "fileName">[]): string | null {
+  return entries[1]?.fileName.replace(/\.conf$/, "") ?? null;
+}
 
 /** The start is looked at: what failed before is written down, and with `good` this one is blessed. */
 export function assess(good: boolean): Verb {
@@ -228,7 +247,7 @@ export const kargs: Verb = function* (machine) {
     return;
   }
   if (change.isCounted) yield* startMenuTrial(machine, change.entries);
-  yield* transactionActions(replaceEntries(SYSTEM, bootOf(machine), change.entries));
+  yield* replaceMenu(machine, change.entries, "texts");
   if (change.restage === null || world.stagedFile === null) return;
   const bytes = Buffer.from(formatStagedFile(world.stagedFile));
   yield* steps([
@@ -267,6 +286,10 @@ export const remove: Verb = function* (machine) {
     const [kept, before] = [plan[which], world[which] ?? []];
     if (kept === null) continue;
     const directory = which === "staged" ? STAGED : LIVE;
+    const counts = machine.loader === "grub" && which === "live" && isGrubCounting(machine);
+    const fallback = counts ? readFallback(machine) : null;
+    if (fallback !== null && !kept.some(({ fileName }) => fileName === `${fallback}.conf`))
+      yield (now) => setFallback(now, secondId(kept));
     yield* removeStrays(world.strays);
     const extra = extraMenuFiles(bootOf(machine).layout, kept);
     yield* extra.map(

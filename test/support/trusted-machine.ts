@@ -26,6 +26,7 @@ export interface TrustedImage extends ScratchImage {
   readonly statement?: Partial<ImageStatement>;
   /** With a unified kernel of this command line ("ID" is the image's), or none. */
   readonly uki?: string | null;
+  readonly signUki?: (uki: Uint8Array) => Uint8Array;
   /** Name of the key that its unified kernel brings. */
   readonly ownKey?: string;
 }

@@ -26,6 +26,8 @@ export interface UnifiedScratchImage extends ScratchImage {
   readonly dumpOf?: readonly TarMember[];
   /** Public keys in PEM, in the kernel's section `.bkeys`. */
   readonly ownKeys?: string;
+  /** Makes the signed kernel of the plain one. */
+  readonly signUki?: (uki: Uint8Array) => Uint8Array;
   /** Below the image's root, without ".efi". */
   readonly place?: string;
 }
@@ -68,7 +70,8 @@ export async function writeUnifiedImage(
   const dump =
     image.dumpOf && (await measureScratchImage({ ...image, members: image.dumpOf })).dump;
   const cmdline = image.cmdline?.replaceAll("ID2", ids.id2).replaceAll("ID", ids.id) ?? null;
-  const uki = buildUki(kernelSections(image, cmdline));
+  const { signUki = (uki: Uint8Array) => uki } = image;
+  const uki = signUki(buildUki(kernelSections(image, cmdline)));
   const addons = Object.entries(image.addons ?? {});
   const globalAddons = Object.entries(image.globalAddons ?? {});
   const files = [

@@ -18,7 +18,13 @@ export type LoaderCount =
   /** By the name of the entry; `counter` as it was while this kernel was started. */
   | { readonly kind: "entry-name"; readonly entryId: string; readonly counter: BootCounter }
   /** By one counter for the whole machine; `fallback`: used up, so the menu's second entry was started. */
-  | { readonly kind: "grubenv"; readonly blessed: boolean; readonly fallback: boolean };
+  | {
+      readonly kind: "grubenv";
+      readonly blessed: boolean;
+      readonly fallback: boolean;
+      /** No try is left: the next start is that of the entry with this id, of the second one without. */
+      readonly lastTry?: { readonly fallbackId: string | null };
+    };
 
 export interface BootAssessment {
   /** The deployment the kernel was started for; after a soft reboot another one runs. */
@@ -51,10 +57,11 @@ function readGrubCount(boot: BootDirectory): LoaderCount {
   }
 }
 
-function interpretGrubTrial({ left, success, fallback }: GrubTrial): LoaderCount {
-  return left === null && !success
-    ? { kind: "uncounted" }
-    : { kind: "grubenv", blessed: success || fallback, fallback };
+function interpretGrubTrial({ left, success, fallback, fallbackId }: GrubTrial): LoaderCount {
+  if (left === null && !success) return { kind: "uncounted" };
+  const isLast = left === 0 && !success && !fallback;
+  const count = { kind: "grubenv", blessed: success || fallback, fallback } as const;
+  return isLast ? { ...count, lastTry: { fallbackId } } : count;
 }
 
 /** `\loader\entries\NAME+LEFT-DONE.conf`; anything else is somebody else's way of starting. */

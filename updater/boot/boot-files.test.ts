@@ -71,6 +71,16 @@ test("a temporary name goes, unless a rename on vfat was cut in the middle: then
   ]);
 });
 
+test("what is no entry is kept as it is, and is no problem; what nobody can keep is not", () => {
+  put("memtest.conf.off", `options composefs=${"a".repeat(128)}\n`);
+  put("bootc-menu.cfg", "menuentry");
+  put(".swp", "");
+  mkdirSync(join(directory, "old"));
+  const { broken, problems } = readEntryDirectory(directory)!;
+  expect(broken).toMatchObject([{ fileName: "memtest.conf.off", isOurs: false, mentions: [] }]);
+  expect(problems).toEqual([]);
+});
+
 test("no directory is not an empty one", () => {
   expect(readEntryDirectory(join(directory, "none"))).toBeNull();
   expect(readEntryDirectory(directory)).toEqual({

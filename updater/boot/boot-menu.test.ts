@@ -171,7 +171,12 @@ describe("grubenv", () => {
     expect(readFileSync(path, "latin1")).toBe(
       environment("saved_entry=x\nboot_counter=3\nboot_success=0\nbootc_fallback=bootc_x-1-0\n"),
     );
-    expect(readGrubTrial(boot)).toEqual({ left: 3, success: false, fallback: false });
+    expect(readGrubTrial(boot)).toEqual({
+      left: 3,
+      success: false,
+      fallback: false,
+      fallbackId: "bootc_x-1-0",
+    });
     blessGrubTrial(boot);
     expect(readFileSync(path, "latin1")).toBe(environment("saved_entry=x\nboot_success=1\n"));
     expect(statSync(path).ino).toBe(before);

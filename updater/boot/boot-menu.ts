@@ -12,6 +12,7 @@ import type { BootDirectory, BootLayout } from "./boot-layout.ts";
 import {
   type EntryDirectory,
   LIVE_ENTRIES,
+  MENU_SCRIPT,
   readEntryDirectory,
   STAGED_ENTRIES,
 } from "./entry-directory.ts";
@@ -19,8 +20,6 @@ import { GRUB_TRIES, readGrubTrial } from "./grub-counter.ts";
 import { arrangeMenu, readUserConfig, userConfigPath } from "./grub-user-config.ts";
 import { ADDONS_PARENT, addonDirectory } from "./kernel-directory.ts";
 import { readAddonArguments, readUkiCmdline } from "./uki.ts";
-
-const MENU_SCRIPT = "bootc-menu.cfg";
 
 interface MenuFile {
   readonly fileName: string;
@@ -54,11 +53,17 @@ export function readMenu(boot: BootDirectory, which: "live" | "staged"): EntryDi
   return { ...menu, entries: which === "live" ? markGivenUp(boot, entries) : entries, problems };
 }
 
-/** As with systemd-boot, an entry without tries is the last one: GRUB's script passes over the first then. */
+/**
+ * As with systemd-boot, an entry without tries is the last one: GRUB's script passes over the first then. Unless the
+ * menu is in order again already, and only GRUB was not told: then what was fallen back to is first, or has a new name.
+ */
 function markGivenUp(boot: BootDirectory, entries: readonly BootEntry[]): readonly BootEntry[] {
-  if (boot.layout.counting !== "grubenv" || !readGrubTrial(boot).fallback) return entries;
+  if (boot.layout.counting !== "grubenv") return entries;
+  const { fallback, fallbackId } = readGrubTrial(boot);
   const failed = entries.find(({ deploymentId }) => deploymentId !== null);
-  if (failed === undefined) return entries;
+  if (!fallback || failed === undefined) return entries;
+  const isThere = fallbackId === null || entries.some(({ name }) => name.id === fallbackId);
+  if (!isThere || failed.name.id === fallbackId) return entries;
   const name = { ...failed.name, counter: { left: 0, done: GRUB_TRIES } };
   return [...entries.filter((entry) => entry !== failed), { ...failed, name }];
 }

@@ -15,6 +15,8 @@ import type { BootLayout } from "./boot-layout.ts";
 
 export const LIVE_ENTRIES = "loader/entries";
 export const STAGED_ENTRIES = "loader/entries.staged";
+/** For GRUB: the same menu as a script. */
+export const MENU_SCRIPT = "bootc-menu.cfg";
 /** Of every name that makeEntryId gives. */
 const OUR_PREFIX = "bootc_";
 const SIZE_LIMIT_BYTES = 256 * 1024;
@@ -67,7 +69,7 @@ export function readEntryDirectory(
   );
   return {
     entries: sortEntries(single, loader),
-    broken,
+    broken: [...broken, ...names.flatMap((name) => readOther(path, name))],
     leftovers: [...temporary, ...twins.map(({ fileName }) => fileName)],
     problems: broken.map(
       ({ fileName, problem }) => `Boot entry "${fileName}" is ignored: ${problem}`,
@@ -123,6 +125,20 @@ function requireImage(entry: BootEntry): BootEntry {
   throw new FormatError("truncated", `"${entry.fileName}" has a name of ours and starts no image`, {
     format: "bls",
   });
+}
+
+/** What is no entry, as "memtest.conf.off": somebody keeps it there, so it is carried on, and nobody is told. */
+function readOther(path: string, fileName: string): readonly BrokenEntry[] {
+  const isNobodys = fileName.startsWith(".") || fileName === MENU_SCRIPT;
+  if (isNobodys || fileName.endsWith(ENTRY_EXTENSION)) return [];
+  try {
+    const bytes = readSmallFile(join(path, fileName), SIZE_LIMIT_BYTES);
+    if (bytes === null) return [];
+    return [{ fileName, bytes, mentions: [], isOurs: false, problem: "it is no boot entry" }];
+  } catch {
+    // A directory, a link to nothing, a large file.
+    return [];
+  }
 }
 
 function readEntry(path: string, fileName: string): BootEntry | BrokenEntry {

@@ -86,6 +86,8 @@ export interface GrubTrial {
   readonly success: boolean;
   /** The tries were used up, so the second entry was started. */
   readonly fallback: boolean;
+  /** Id of the entry that is started then; null: the second one. */
+  readonly fallbackId: string | null;
 }
 
 /** StateError when there is no environment block, FormatError when it is none. */
@@ -103,6 +105,7 @@ export function interpretTrial(variables: GrubEnvironment): GrubTrial {
     left: left === null ? null : Math.max(left, 0),
     success,
     fallback: !success && (left === -1 || variables.get("boot_fallback") === "1"),
+    fallbackId: variables.get("bootc_fallback") ?? null,
   };
 }
 
@@ -119,9 +122,18 @@ export function startGrubTrial(
     boot_counter: `${tries}`,
     boot_success: "0",
     boot_fallback: null,
-    // Entries of user.cfg have no ids.
-    bootc_fallback: boot.layout.userConfig === null ? fallback : null,
+    bootc_fallback: nameFallback(boot, fallback),
   });
+}
+
+/** While something is on trial: another entry to start when no try is left. Null: the second one. */
+export function setGrubFallback(boot: BootDirectory, id: string | null): void {
+  changeVariables(boot, { bootc_fallback: nameFallback(boot, id) });
+}
+
+/** Entries of user.cfg have no ids. */
+function nameFallback({ layout }: BootDirectory, id: string | null): string | null {
+  return layout.userConfig === null ? id : null;
 }
 
 /** One try less for what is counted, as if it had been started. */

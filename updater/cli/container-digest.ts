@@ -3,10 +3,11 @@
 
 import { resolve } from "node:path";
 import { Command } from "@commander-js/extra-typings";
-import { UsageError } from "../../shared/error.ts";
+import { isErrno, StateError, UsageError } from "../../shared/error.ts";
 import { formatDump } from "../../shared/format/tree/dump-format.ts";
 import { byteStringToBytes, type DirectoryNode } from "../../shared/format/tree/node.ts";
 import { writeChunksAtomic } from "../../shared/txn/atomic.ts";
+import { requireRootfs } from "../container/rootfs-kernel.ts";
 import { computeBootId, readRootfsTree } from "../container/rootfs-tree.ts";
 import { computeStoredTree } from "../container/stored-digest.ts";
 import { watchInterruption } from "./interruption.ts";
@@ -21,7 +22,7 @@ export function makeDigestCommand(terminal: Terminal) {
     .argument("[path]", "the image's root directory", "/target")
     .option(DUMP_OPTION, DUMP_HELP)
     .action((path, { writeDumpfileTo }) => {
-      const directory = resolve(path);
+      const directory = requireRootfs(path);
       if (directory === "/") {
         throw new UsageError(
           "bad-value",
@@ -48,7 +49,12 @@ export function makeStorageDigestCommand(terminal: Terminal) {
 }
 
 export function writeDumpFile(path: string, tree: DirectoryNode): void {
-  writeChunksAtomic(null, resolve(path), dumpChunks(tree), { mode: 0o644 });
+  try {
+    writeChunksAtomic(null, resolve(path), dumpChunks(tree), { mode: 0o644 });
+  } catch (cause) {
+    if (!isErrno(cause, "ENOENT", "ENOTDIR", "EISDIR", "EROFS", "EACCES")) throw cause;
+    throw new StateError("missing", `Cannot write the dump "${path}"`, { path }, { cause });
+  }
 }
 
 function* dumpChunks(tree: DirectoryNode): Generator<Uint8Array> {

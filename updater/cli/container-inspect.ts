@@ -1,9 +1,9 @@
 // `bootc container inspect` (bootc.md 10.2): kernel and kernel arguments of an unpacked image.
 
-import { resolve } from "node:path";
 import { Command, Option } from "@commander-js/extra-typings";
 import { readRootfsKargs } from "../container/rootfs-kargs.ts";
-import { findRootfsKernel } from "../container/rootfs-kernel.ts";
+import { findRootfsKernel, requireRootfs } from "../container/rootfs-kernel.ts";
+import { formatYaml } from "../output/yaml.ts";
 import type { Terminal } from "./terminal.ts";
 
 const LABEL_WIDTH = "Kernel:".length;
@@ -15,16 +15,18 @@ export function makeInspectCommand(terminal: Terminal) {
     .option("--json", "as JSON")
     .addOption(
       new Option("--format <format>", "output format")
-        .choices(["humanreadable", "json"] as const)
+        .choices(["humanreadable", "yaml", "json"] as const)
         .conflicts("json"),
     )
     .action(({ rootfs, json, format }) => {
-      const root = resolve(rootfs);
+      const root = requireRootfs(rootfs);
       const kernel = findRootfsKernel(root);
       const kargs = readRootfsKargs(root).map(({ text }) => text);
-      if (json === true || format === "json") {
+      if (json === true || (format ?? "humanreadable") !== "humanreadable") {
         const shown = kernel && { version: kernel.version, unified: kernel.isUnified };
-        terminal.line(JSON.stringify({ kargs, kernel: shown }, null, 2));
+        const found = { kargs, kernel: shown };
+        if (format === "yaml") terminal.write(formatYaml(found));
+        else terminal.line(JSON.stringify(found, null, 2));
         return;
       }
       const row = (label: string, value: string) =>

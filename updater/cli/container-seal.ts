@@ -1,7 +1,7 @@
 // `bootc container seal SOURCE DEST`: an image becomes one that starts only as it is (docs/sealing.md).
 
-import { copyFileSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { join, resolve } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import { Command, Option } from "@commander-js/extra-typings";
 import { UsageError } from "../../shared/error.ts";
 import { LayoutWriter } from "../container/layout-writer.ts";
@@ -15,14 +15,7 @@ import {
 import { completeSeal } from "../container/seal-completion.ts";
 import { checkSealed, nameSealed } from "../container/seal-outcome.ts";
 import { planSeal, type SealPlan } from "../container/seal-plan.ts";
-import {
-  createEphemeralSigner,
-  requireSigner,
-  requireVerifier,
-  type SecureBootKey,
-} from "../container/secure-boot.ts";
 import { openSigningKey } from "../container/signing-key.ts";
-import { requireUkify } from "../container/ukify.ts";
 import type { VerifyReport } from "../container/verify.ts";
 import { splitPathReference } from "../image/path-reference.ts";
 import { resolveAdmitted } from "../image/policy/admission.ts";
@@ -36,6 +29,7 @@ import {
   type SealOptions,
   type SealSigner,
 } from "./container-seal-options.ts";
+import { giveOut, openSigner, requireSealSigner } from "./container-seal-signer.ts";
 import { collectText, parseStatementTime, parseStatementVersion } from "./container-text.ts";
 import { prepareCertificates, printReport } from "./container-verify.ts";
 import { watchInterruption } from "./interruption.ts";
@@ -98,7 +92,7 @@ async function seal(
   const signer = chooseSealSigner(options);
   const destination = parseDestination(destinationName);
   const isDry = options.dryRun === true;
-  if (!isDry) requirePrograms(signer);
+  if (!isDry) requireSealSigner(signer);
   const reference = parseTransportReference(sourceName);
   using interruption = watchInterruption();
   await using source = openSource(reference);
@@ -107,12 +101,19 @@ async function seal(
   using layout = new LayoutWriter(isDry ? join(directory, "layout") : destination.path);
   const place = { repo, directory, layout, signal: interruption.signal };
   const work = { terminal, place, source, reference, options };
-  const made =
-    signer.kind === "signed" ? await complete(work, signer) : await makeSeal(work, signer);
+  const making = signer.kind === "signed" ? complete(work, signer) : makeSeal(work, signer);
+  const made = await making.catch((error) => explainFailure(error, interruption.signal));
   if (made === null) return;
   nameSealed(place, made.image, destination.tag);
   printReport(terminal, made.report);
   terminal.line(`Image ${made.image.manifestDigest} is in "${destinationName}"`);
+}
+
+/** Ctrl-C ends the programs that run here as well: then their failure is not the reason. */
+async function explainFailure(error: unknown, signal: AbortSignal): Promise<never> {
+  // While they ran no signal could be looked at.
+  await setImmediate();
+  throw signal.aborted ? signal.reason : error;
 }
 
 interface Work {
@@ -138,16 +139,6 @@ function parseDestination(name: string): { readonly path: string; readonly tag: 
   return { path: resolve(path), tag: choice?.name ?? null };
 }
 
-/** Before anything is fetched. */
-function requirePrograms(signer: SealSigner): void {
-  if (signer.kind === "signed") {
-    if (signer.certificate !== null) requireVerifier();
-    return;
-  }
-  requireUkify();
-  if (signer.kind !== "unsigned") requireSigner(signer.kind);
-}
-
 async function complete(
   { terminal, place, source, reference, options }: Work,
   { files, certificate }: SealSigner & { kind: "signed" },
@@ -156,7 +147,7 @@ async function complete(
   const { resolved } = await resolveAdmitted(source, reference);
   const image = await completeSeal(place, source, resolved, files);
   const given = certificate === null ? [] : [certificate];
-  const certificates = prepareCertificates(given, place.directory);
+  const certificates = prepareCertificates(terminal, given, place.directory);
   const report = await checkSealed(place, image, certificates);
   if (options.dryRun !== true) return { image, report };
   const { manifestDigest } = image;
@@ -184,7 +175,7 @@ async function makeSeal(
     terminal.write(formatPlan(describePlan(plan, options)));
     return null;
   }
-  using opened = openSigner(signer, plan, place.directory);
+  using opened = openSigner(terminal, signer, plan, place.directory);
   const request: SealRequest = {
     ...choices,
     addons: options.addon.map((path) => resolve(path)),
@@ -197,38 +188,6 @@ async function makeSeal(
   const report = await checkSealed(place, image, certificates);
   giveOut(signer, opened.key, programs);
   return { image, report };
-}
-
-function openSigner(
-  signer: Exclude<SealSigner, { kind: "signed" }>,
-  { digest }: SealPlan,
-  directory: string,
-): { readonly key: SecureBootKey | null } & Disposable {
-  if (signer.kind === "unsigned") return { key: null, [Symbol.dispose]: () => {} };
-  if (signer.kind === "keys") {
-    const [certificate] = prepareCertificates([signer.certificate], directory);
-    const key = { key: resolve(signer.key), certificate: certificate! };
-    return { key, [Symbol.dispose]: () => {} };
-  }
-  const key = createEphemeralSigner(`bootc image ${digest.slice(0, 16)}`);
-  return { key, [Symbol.dispose]: () => key[Symbol.dispose]() };
-}
-
-/** What others need, before the image has its name: without it the image would be of no use. */
-function giveOut(
-  signer: SealSigner,
-  key: SecureBootKey | null,
-  [kernel, ...addons]: readonly string[],
-): void {
-  if (signer.kind === "ephemeral" && key !== null) {
-    copyFileSync(key.certificate, signer.certificateOut);
-  }
-  if (signer.kind !== "unsigned" || signer.ukiOut === null || kernel === undefined) return;
-  copyFileSync(kernel, signer.ukiOut);
-  for (const addon of addons) {
-    const name = addon.slice(addon.lastIndexOf("bootc-runtime-"));
-    copyFileSync(addon, join(dirname(signer.ukiOut), name));
-  }
 }
 
 function describePlan(plan: SealPlan, options: SealOptions): object {

@@ -2,6 +2,7 @@
 
 import { resolve } from "node:path";
 import { Command } from "@commander-js/extra-typings";
+import { requireRootfs } from "../container/rootfs-kernel.ts";
 import { planSplit, splitKernel } from "../container/split-kernel.ts";
 import { formatPlan } from "./plan-text.ts";
 import type { Terminal } from "./terminal.ts";
@@ -13,7 +14,7 @@ export function makeSplitCommand(terminal: Terminal) {
     .requiredOption("--output <directory>", "where they go; on the same file system")
     .option("--dry-run", "only print what would be done, as JSON")
     .action(({ rootfs, output, dryRun }) => {
-      const plan = planSplit(resolve(rootfs), resolve(output));
+      const plan = planSplit(requireRootfs(rootfs), resolve(output));
       if (dryRun === true) terminal.write(formatPlan({ kind: "split-kernel", ...plan }));
       else splitKernel(plan);
     });

@@ -3,7 +3,8 @@
 import { resolve } from "node:path";
 import { Command, Option } from "@commander-js/extra-typings";
 import { UsageError } from "../../shared/error.ts";
-import { planRootfsUki } from "../container/rootfs-uki.ts";
+import { requireRootfs } from "../container/rootfs-kernel.ts";
+import { planRootfsUki, requireOutput } from "../container/rootfs-uki.ts";
 import { requireUkify, runUkify } from "../container/ukify.ts";
 import { writeDumpFile } from "./container-digest.ts";
 import { collectText } from "./container-text.ts";
@@ -27,14 +28,17 @@ export function makeUkifyCommand(terminal: Terminal) {
     .option("--dry-run", "only print what would be run, as JSON")
     .argument("[arguments...]", "after --, for ukify, e.g. --output FILE; relative to the root")
     .action((more, options) => {
-      const rootfs = resolve(options.rootfs);
+      const rootfs = requireRootfs(options.rootfs);
       if (rootfs === "/") {
         throw new UsageError(
           "bad-value",
           'The running root cannot be measured, it changes meanwhile; mount the image and name it with "--rootfs"',
         );
       }
-      if (options.dryRun !== true) requireUkify();
+      if (options.dryRun !== true) {
+        requireOutput(rootfs, more);
+        requireUkify();
+      }
       const { kernelDir } = options;
       const plan = planRootfsUki({
         rootfs,

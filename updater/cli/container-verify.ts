@@ -1,12 +1,14 @@
 // `bootc container verify`: checks an image before it ships. Exit code 1 when there are findings.
 
-import { readFileSync, writeFileSync } from "node:fs";
-import { basename, join } from "node:path";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { Command, Option } from "@commander-js/extra-typings";
 import { StateError } from "../../shared/error.ts";
-import { describeKey, parseTrustKeys, type TrustKey } from "../../shared/format/trust/key.ts";
+import { describeKey } from "../../shared/format/trust/key.ts";
 import { openScratchRepository } from "../container/scratch-repository.ts";
-import { readCertificate, requireVerifier } from "../container/secure-boot.ts";
+import { requireVerifier } from "../container/secure-boot.ts";
+import { readCertificate } from "../container/secure-boot-key.ts";
+import { readPublicKeys } from "../container/signing-key.ts";
 import { type VerifyReport, verifyImage } from "../container/verify.ts";
 import { resolveAdmitted } from "../image/policy/admission.ts";
 import { pullResolvedImage } from "../image/pull.ts";
@@ -41,13 +43,13 @@ export function makeVerifyCommand(terminal: Terminal) {
     )
     .action(async (image, { certificate, key, format }) => {
       if (certificate.length > 0) requireVerifier();
-      const keys = key.flatMap(readKeys);
+      const keys = key.flatMap(readPublicKeys);
       const reference = parseTransportReference(image);
       using interruption = watchInterruption();
       const { signal } = interruption;
       await using source = openSource(reference);
       using scratch = openScratchRepository();
-      const certificates = prepareCertificates(certificate, scratch.directory);
+      const certificates = prepareCertificates(terminal, certificate, scratch.directory);
       const { resolved } = await resolveAdmitted(source, reference);
       const pulled = await pullResolvedImage(scratch.repo, source, resolved, { signal });
       const documents: Uint8Array[] = [];
@@ -68,18 +70,17 @@ function requireNoFindings({ findings }: VerifyReport, image: string): void {
   throw new StateError("conflict", `"${image}" must not ship: ${count}`);
 }
 
-function readKeys(path: string): readonly TrustKey[] {
-  return parseTrustKeys(readFileSync(path, "utf8"), basename(path));
-}
-
 /** Files in PEM, which is all that sbverify reads. */
 export function prepareCertificates(
+  terminal: Terminal,
   paths: readonly string[],
   directory: string,
 ): readonly string[] {
   return paths.map((path, index) => {
     const pem = join(directory, `certificate-${index}.pem`);
-    writeFileSync(pem, readCertificate(path));
+    const certificate = readCertificate(path);
+    for (const warning of certificate.warnings) terminal.note(`Warning: ${warning}`);
+    writeFileSync(pem, certificate.pem);
     return pem;
   });
 }

@@ -17,7 +17,7 @@ import {
 import { applyEtcReset } from "../deploy/etc-reset.ts";
 import { parseEtcPath, type ResetStep } from "../deploy/etc-reset-plan.ts";
 import { observeWorld } from "../deploy/world.ts";
-import { formatDrift } from "../output/etc-text.ts";
+import { formatDrift, quotePath } from "../output/etc-text.ts";
 import { formatCanonicalJson } from "../output/json.ts";
 import { formatPlan } from "./plan-text.ts";
 import { openSession, type Session } from "./session.ts";
@@ -108,7 +108,9 @@ function makeResetCommand(terminal: Terminal) {
         return;
       }
       applyEtcReset(etc.path, session.repo, steps);
-      for (const step of steps) terminal.line(`${DONE[step.kind]} ${absolute(step.path)}`);
+      for (const { kind, path } of steps) {
+        terminal.line(`${DONE[kind]} ${quotePath(absolute(path))}`);
+      }
       if (steps.length === 0) terminal.line("Nothing to reset: all is as in the image");
       else if (isTransient(session.system)) {
         terminal.note("note: this /etc is transient; the next boot has the image's in any case");

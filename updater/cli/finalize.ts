@@ -5,7 +5,11 @@ import { Command } from "@commander-js/extra-typings";
 import { hostProgram } from "../boot/own-program.ts";
 import { runProgram } from "../boot/program.ts";
 import { hasSystemd, readSystem, type System } from "../boot/system.ts";
-import { noteFinalizeFailure } from "../deploy/finalize-failure.ts";
+import {
+  forgetFinalizeFailuresOf,
+  noteFinalizeBegun,
+  noteFinalizeFailure,
+} from "../deploy/finalize-failure.ts";
 import { readNextRoot } from "../deploy/next-root.ts";
 import {
   finishRunning,
@@ -34,20 +38,34 @@ export function makeFinalizeCommand(terminal: Terminal) {
         terminal.write(formatPlan(planShutdownNow(system, world, tools)));
         return;
       }
-      for (const line of describe(finishRunning(session, world, tools))) terminal.line(line);
+      const outcome = finishRunning(session, world, tools);
+      const waiting = outcome.finalized === null ? world.stagedFile : null;
+      if (waiting !== null) forgetFinalizeFailuresOf(system, [waiting.id]);
+      for (const line of describe(outcome)) terminal.line(line);
     });
 }
 
 /** Without a session what was prepared for a soft reboot has no merged /etc and must not be entered. */
 function openAtShutdown(dryRun: boolean): Session {
   try {
-    return openSession("write", "finalize", { lock: "wait" });
+    // Another verb may hold the lock until the time limit ends this program.
+    const note = dryRun ? {} : { onWritable: noteBegun };
+    return openSession("write", "finalize", { lock: "wait", ...note });
   } catch (error) {
     const system = readSystem();
     const { forceReboot, shutdown } = shutdownTools(system);
     if (shutdown !== "none" && !dryRun) noteStaged(system, error);
     if (shutdown === "soft-reboot" && !dryRun) forceReboot();
     throw error;
+  }
+}
+
+function noteBegun(system: System): void {
+  try {
+    const staged = readStagedFile(system);
+    if (staged?.locked === false) noteFinalizeBegun(system, staged.id, new Date());
+  } catch {
+    // Finalizing will say that what is staged cannot be read.
   }
 }
 

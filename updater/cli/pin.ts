@@ -2,6 +2,7 @@
 // has no such verb; `ostree admin pin` does this on ostree systems.
 
 import { Command } from "@commander-js/extra-typings";
+import { shortId } from "../../shared/bytes/hex.ts";
 import { resolveDeployment } from "../deploy/deployment-name.ts";
 import { applyPin } from "../deploy/pin.ts";
 import { planPin } from "../deploy/pin-plan.ts";
@@ -30,7 +31,7 @@ export function makePinCommand(terminal: Terminal) {
       for (const plan of plans) {
         applyPin(system, plan);
         const what = plan.pinned ? "pinned" : "not pinned";
-        const message = `Deployment ${plan.id.slice(0, 12)} is ${what}`;
+        const message = `Deployment ${shortId(plan.id)} is ${what}`;
         if (plan.changes) {
           recordEvent(system, "pinned", message, { DEPLOYMENT: plan.id, PINNED: plan.pinned });
         }

@@ -28,12 +28,15 @@ export interface Session extends Deployer, Disposable {
 /**
  * Re-executes the program in private mounts. `mode` "read" leaves /sysroot as it is, does not lock,
  * and makes do without a boot partition. On an ostree system nothing is opened: the error names the
- * command that does the same there. `lock` is for the system's own units.
+ * command that does the same there. `lock` is for the system's own units; `onWritable` comes before waiting for it.
  */
 export function openSession(
   mode: "read" | "write",
   verb: OstreeVerb,
-  options: { readonly lock?: "now" | "wait" | "none" } = {},
+  options: {
+    readonly lock?: "now" | "wait" | "none";
+    readonly onWritable?: (system: System) => void;
+  } = {},
 ): Session {
   const before = readSystem();
   const booted = requireComposefs(before, verb);
@@ -43,6 +46,7 @@ export function openSession(
   const system = readSystem();
   if (mode === "write") {
     makeWritable(system);
+    options.onWritable?.(system);
     if (options.lock !== "none") {
       resources.use(acquireVerbLock(system, { wait: options.lock === "wait" }));
     }

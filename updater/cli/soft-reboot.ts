@@ -2,6 +2,7 @@
 // boots next, and `bootc internals prep-soft-reboot` (bootc.md 1.2, 1.3, 4.16).
 
 import { Command, Option } from "@commander-js/extra-typings";
+import { shortId } from "../../shared/bytes/hex.ts";
 import { StateError } from "../../shared/error.ts";
 import { hostProgram } from "../boot/own-program.ts";
 import { runProgram } from "../boot/program.ts";
@@ -104,7 +105,7 @@ function prepare(
   plan: Extract<SoftRebootPlan, { kind: "possible" }>,
 ): void {
   mountNextRoot(system, hostProgram(), plan);
-  const message = `Prepared for a soft reboot: deployment ${plan.id.slice(0, 12)}`;
+  const message = `Prepared for a soft reboot: deployment ${shortId(plan.id)}`;
   recordEvent(system, "softRebootPrepared", message, { DEPLOYMENT: plan.id });
   terminal.line(`${message}; "systemctl soft-reboot" enters it`);
 }

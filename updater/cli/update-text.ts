@@ -3,8 +3,8 @@
 
 import { describeFailure } from "../deploy/boot-failure.ts";
 import type { ImageFacts } from "../deploy/image-facts.ts";
-import type { RenewedStatement } from "../deploy/statement-renewal.ts";
 import type { UpdateOutcome } from "../deploy/update.ts";
+import type { RenewedStatement } from "../deploy/update-trust.ts";
 import { displayReference, type ImageReference } from "../image/reference.ts";
 import { describeStage, formatPlan } from "./plan-text.ts";
 import { describePull } from "./pull-text.ts";
@@ -63,6 +63,7 @@ export function printOutcome(
           `  Kernel arguments that its sealed kernel does not take over: ${outcome.droppedArguments}`,
         );
       }
+      for (const warning of outcome.warnings) terminal.line(`  Warning: ${warning}`);
       return;
   }
 }

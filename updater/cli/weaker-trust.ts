@@ -5,6 +5,6 @@ import { Option } from "@commander-js/extra-typings";
 export function makeWeakerTrustOption() {
   return new Option(
     "--allow-weaker-trust",
-    "also stage an image that the running system's keys do not accept, or that proves less than what runs",
+    "also stage an image that the running system's keys do not accept, that proves less than what runs, or that Secure Boot is certain to refuse",
   );
 }

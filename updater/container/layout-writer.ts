@@ -3,9 +3,9 @@
 // Blobs come first, under the names that their digests give them; the image is there when index.json names it,
 // which is one rename. What was written for an image that came to nothing is taken away again.
 
-import { existsSync, mkdirSync, rmdirSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
-import { FormatError, isErrno } from "../../shared/error.ts";
+import { FormatError, isErrno, StateError } from "../../shared/error.ts";
 import { computeDigest } from "../../shared/format/oci/digest.ts";
 import { blobPath, checkLayoutFile, LAYOUT_FILE } from "../../shared/format/oci/layout.ts";
 import {
@@ -42,7 +42,7 @@ export class LayoutWriter implements Disposable {
     checkLayout(directory);
     for (const path of [directory, join(directory, "blobs"), join(directory, BLOBS)]) {
       if (existsSync(path)) continue;
-      mkdirSync(path, { recursive: true });
+      makeDirectory(path);
       this.#made.unshift(path);
     }
   }
@@ -140,13 +140,36 @@ function isArtifact(entry: Descriptor): boolean {
   return typeof entry["artifactType"] === "string";
 }
 
-/** An empty directory will do, and none. */
+/** An empty directory will do, and none; also what an attempt that was killed has left. */
 function checkLayout(directory: string): void {
   const marker = join(directory, LAYOUT_FILE);
   const bytes = readSmallFile(marker, MAX_DOCUMENT_BYTES);
-  if (bytes !== null) checkLayoutFile(bytes, `File "${marker}"`);
-  else if (existsSync(join(directory, "index.json"))) {
-    throw new FormatError("not-found", `"${directory}" is not an OCI image directory`);
+  if (bytes !== null) {
+    checkLayoutFile(bytes, `File "${marker}"`);
+    return;
+  }
+  const strange = listDirectory(directory).find((name) => name !== "blobs");
+  if (strange === undefined) return;
+  throw new FormatError(
+    "not-found",
+    `"${directory}" is not an OCI image directory, and not empty ("${strange}"): name another`,
+  );
+}
+
+function listDirectory(directory: string): readonly string[] {
+  try {
+    return readdirSync(directory);
+  } catch (cause) {
+    if (isErrno(cause, "ENOENT")) return [];
+    throw new StateError("missing", `"${directory}" cannot be an OCI directory`, {}, { cause });
+  }
+}
+
+function makeDirectory(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true });
+  } catch (cause) {
+    throw new StateError("missing", `Cannot make the OCI directory "${path}"`, { path }, { cause });
   }
 }
 

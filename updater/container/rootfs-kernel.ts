@@ -1,8 +1,8 @@
 // The kernel of an image that lies unpacked in a directory, while it is built (bootc.md 10.2): the first
 // unified kernel of /boot/EFI/Linux in name order, else the first directory of /usr/lib/modules with a vmlinuz.
 
-import { readdirSync } from "node:fs";
-import { join } from "node:path";
+import { readdirSync, statSync } from "node:fs";
+import { join, resolve } from "node:path";
 import { isErrno, StateError } from "../../shared/error.ts";
 import { fstatatIfExists } from "../../shared/sys/stat.ts";
 
@@ -17,6 +17,17 @@ export interface RootfsKernel {
 const UNIFIED_DIRECTORY = "boot/EFI/Linux";
 const MODULES_DIRECTORY = "usr/lib/modules";
 const SUFFIX = ".efi";
+
+/** The directory's absolute path. StateError when there is none. */
+export function requireRootfs(path: string): string {
+  const rootfs = resolve(path);
+  if (statSync(rootfs, { throwIfNoEntry: false })?.isDirectory() === true) return rootfs;
+  throw new StateError(
+    "missing",
+    `There is no directory "${rootfs}"; name the one that the image is unpacked or mounted in`,
+    { path: rootfs },
+  );
+}
 
 /** Null when there is none. */
 export function findRootfsKernel(rootfs: string): RootfsKernel | null {

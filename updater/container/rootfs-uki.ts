@@ -2,8 +2,8 @@
 // digest in the kernel's command line.
 
 import { existsSync } from "node:fs";
-import { basename, join } from "node:path";
-import { FormatError, StateError } from "../../shared/error.ts";
+import { basename, join, relative, resolve } from "node:path";
+import { FormatError, StateError, UsageError } from "../../shared/error.ts";
 import { formatCmdline, parseArguments } from "../../shared/format/kargs/cmdline.ts";
 import type { DirectoryNode } from "../../shared/format/tree/node.ts";
 import { readRootfsKargs } from "./rootfs-kargs.ts";
@@ -53,7 +53,46 @@ export function planRootfsUki(request: RootfsUkiRequest): RootfsUki {
   return { digest, cmdline, args, tree };
 }
 
-/** The image's own arguments, its digest, then what was asked for. FormatError for an unclosed quote. */
+/** What of a root is not part of its digest. */
+const UNMEASURED = ["boot", "run", "sysroot"];
+
+/**
+ * UsageError when ukify would write into what was measured before, which then is another image: with a name there, or
+ * without any. `more` is for ukify, which runs in the root.
+ */
+export function requireOutput(rootfs: string, more: readonly string[]): void {
+  const output = findOption(more, ["--output", "-o"]);
+  if (output === null) {
+    // Its configuration may have it.
+    if (findOption(more, ["--config", "-c"]) !== null) return;
+    throw new UsageError(
+      "missing",
+      'Where does the kernel go? Add "-- --output FILE": without it ukify would write into the root that is measured',
+    );
+  }
+  const inside = relative(rootfs, resolve(rootfs, output));
+  const [first = ""] = inside.split("/");
+  if (first === ".." || UNMEASURED.includes(first)) return;
+  throw new UsageError(
+    "bad-value",
+    `"--output ${output}" is in the root that is measured, and would change its digest: give a full path elsewhere, or one below "boot/"`,
+  );
+}
+
+/** Null when it is not given; "" when its value is missing, which ukify complains of. */
+function findOption(words: readonly string[], names: readonly string[]): string | null {
+  for (const [index, word] of words.entries()) {
+    const name = names.find((each) => word === each || word.startsWith(`${each}=`));
+    if (name === undefined) continue;
+    return word === name ? (words[index + 1] ?? "") : word.slice(name.length + 1);
+  }
+  return null;
+}
+
+/**
+ * The image's own arguments, its digest, then what was asked for. FormatError for an unclosed quote, and for what says
+ * which image starts: that is the digest's business.
+ */
 export function formatSealedCmdline(parts: {
   readonly image: string;
   readonly digest: string;
@@ -61,7 +100,13 @@ export function formatSealedCmdline(parts: {
   readonly more: readonly string[];
 }): string {
   const seal = `composefs=${parts.verityOptional ? "?" : ""}${parts.digest}`;
-  for (const text of parts.more) parseArguments(text);
+  for (const { key, text } of [parts.image, ...parts.more].flatMap(parseArguments)) {
+    if (!["composefs", "composefs.digest", "ostree"].includes(key)) continue;
+    throw new FormatError(
+      "bad-value",
+      `The kernel argument "${text}" says which image starts, and sealing adds that itself: leave it out`,
+    );
+  }
   return [parts.image, seal, ...parts.more].filter((text) => text !== "").join(" ");
 }
 

@@ -3,7 +3,7 @@
 // several versions lie side by side (docs/decisions/0020).
 
 import { join } from "node:path";
-import { Readable } from "node:stream";
+import { pipeline, Readable } from "node:stream";
 import { createGzip, createZstdCompress } from "node:zlib";
 import { StateError } from "../../shared/error.ts";
 import { writeCpio } from "../../shared/format/cpio/writer.ts";
@@ -57,7 +57,9 @@ export async function packRuntime(
   const archive = writeCpio([{ path: program, mode: 0o755, sizeBytes, content }]);
   const path = join(directory, "runtime.cpio");
   const compress = compression === "zstd" ? createZstdCompress() : createGzip({ level: 9 });
-  await writeStream(path, Readable.from(copied(archive)).pipe(compress));
+  // Not `pipe`: a damaged file would leave the reader waiting for ever.
+  pipeline(Readable.from(copied(archive)), compress, () => {});
+  await writeStream(path, compress);
   return { name: runtimeAddonName(digest), path };
 }
 

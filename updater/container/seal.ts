@@ -7,7 +7,7 @@
 
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { Readable } from "node:stream";
+import { pipeline, Readable } from "node:stream";
 import { createGzip } from "node:zlib";
 import type { Descriptor } from "../../shared/format/oci/manifest.ts";
 import {
@@ -161,6 +161,9 @@ async function putLayer(
       if (chunk.length > 0) yield chunk;
     }
   }
-  const blob = await layout.put(Readable.from(tar()).pipe(createGzip({ level: 6 })));
+  const compressed = createGzip({ level: 6 });
+  // Not `pipe`, with which an interruption would leave the reader waiting for ever; who reads gets the error.
+  pipeline(Readable.from(tar()), compressed, () => {});
+  const blob = await layout.put(compressed);
   return { mediaType: LAYER_TYPE, ...blob, diffId: `sha256:${hasher.digest("hex")}` };
 }

@@ -1,7 +1,7 @@
 // Signing and checking EFI programs for Secure Boot, with sbsigntools: whoever has another signer has the two steps
 // of `bootc container seal --unsigned`.
 
-import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { FormatError, StateError } from "../../shared/error.ts";
 import { loadCrypto } from "../../shared/format/ed25519/signature.ts";
@@ -77,6 +77,9 @@ export function compareProgramFiles(one: string, other: string): number | null {
 }
 
 function openProgram(path: string) {
+  if (!existsSync(path)) {
+    throw new StateError("missing", `There is no file "${path}"`, { path });
+  }
   const fd = openRegularFile(null, path);
   if (fd === null) throw new FormatError("bad-value", `"${path}" is not a regular file`, { path });
   return {
@@ -85,21 +88,6 @@ function openProgram(path: string) {
     readAt: (target: Uint8Array, offset: number) => pread(fd, target, offset),
     [Symbol.dispose]: () => fd.close(),
   };
-}
-
-/** A certificate for the tools, which want PEM: as it is given, or made of DER. FormatError. */
-export function readCertificate(path: string): string {
-  const bytes = readFileSync(path);
-  try {
-    return new (loadCrypto().X509Certificate)(bytes).toString();
-  } catch (cause) {
-    throw new FormatError(
-      "bad-value",
-      `"${path}" is no certificate, in PEM or DER`,
-      { path },
-      { cause },
-    );
-  }
 }
 
 /**

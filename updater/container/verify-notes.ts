@@ -7,6 +7,7 @@ import type { TrustKey } from "../../shared/format/trust/key.ts";
 import type { Repository } from "../../shared/store/repository.ts";
 import type { BootKernel } from "../image/boot-kernel.ts";
 import type { FileReader } from "../image/file-content.ts";
+import type { SealedLines } from "../image/sealed-image.ts";
 import type { ImageTrust, UkiTrust } from "../trust/image-trust.ts";
 
 export interface VerifyRequest {
@@ -25,11 +26,18 @@ export interface Notes {
   readonly warnings: string[];
 }
 
+/** What a unified kernel says. */
+export interface UkiFacts extends UkiTrust, SealedLines {
+  readonly cmdline: string | null;
+  /** `.uname` */
+  readonly release: string | null;
+}
+
 /** What all checks look at. */
 export interface VerifiedImage {
   readonly repo: Repository;
   readonly kernel: BootKernel | null;
-  readonly uki: UkiTrust | null;
+  readonly uki: UkiFacts | null;
   readonly trust: ImageTrust;
   readonly tree: DirectoryNode;
   readonly readFile: FileReader;

@@ -2,10 +2,12 @@
 
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { isSignedProgram } from "../../shared/format/uki/signature.ts";
 import { writeChunksAtomic } from "../../shared/txn/atomic.ts";
 import { openFileContent } from "../image/file-content.ts";
+import { openProgramFile } from "../image/uki-file.ts";
 import { GLOBAL_ADDONS } from "./seal-layer.ts";
-import { hasSignature, isSignedBy } from "./secure-boot.ts";
+import { isSignedBy } from "./secure-boot.ts";
 import { type Notes, note, type VerifiedImage, type VerifyRequest } from "./verify-notes.ts";
 
 export interface CheckedProgram {
@@ -37,18 +39,15 @@ export function checkPrograms(
   return files.flatMap(({ path, file }, index): CheckedProgram[] => {
     const copy = join(place, `${index}.efi`);
     const checked = note(notes, () => {
+      using program = openProgramFile(repo, file, path);
+      if (!isSignedProgram(program)) return { path, signature: "none" as const };
+      if (certificates.length === 0) return { path, signature: "unchecked" as const };
       writeChunksAtomic(null, copy, openFileContent(repo, file), { mode: 0o600, sync: false });
-      return checkProgram(path, copy, certificates);
+      return { path, signature: isSignedBy(copy, certificates) ? "good" : "bad" } as const;
     });
     if (checked !== null) noteProgram(checked, notes);
     return checked === null ? [] : [checked];
   });
-}
-
-function checkProgram(path: string, copy: string, certificates: readonly string[]): CheckedProgram {
-  if (!hasSignature(copy)) return { path, signature: "none" };
-  if (certificates.length === 0) return { path, signature: "unchecked" };
-  return { path, signature: isSignedBy(copy, certificates) ? "good" : "bad" };
 }
 
 function noteProgram({ path, signature }: CheckedProgram, notes: Notes): void {

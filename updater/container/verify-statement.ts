@@ -43,7 +43,7 @@ function judge(
 ): CheckedStatement | null {
   try {
     const { judgement, warnings } = admitImage({
-      ...{ id, image, documents, now },
+      ...{ id, image, documents, gap: null, now },
       ...{ running: null, ownFloor: null, runningFloor: null, allowWeaker: false },
     });
     notes.warnings.push(...warnings);

@@ -56,6 +56,14 @@ function withKernel(content: Buffer, members: readonly TarMember[] = []): Scratc
   return { ...BASE, members: [...directories, uki, ...members] };
 }
 
+/** With a table of signatures, and bytes after it. */
+function withTail(bytes: Buffer): Buffer {
+  const signed = Buffer.concat([bytes, Buffer.alloc(16)]);
+  signed.writeUInt32LE(bytes.length, OPTIONAL_AT + 112 + 4 * 8);
+  signed.writeUInt32LE(8, OPTIONAL_AT + 112 + 4 * 8 + 4);
+  return signed;
+}
+
 let count = 0;
 
 async function verify(
@@ -150,6 +158,71 @@ describe("an image that must not ship", async () => {
   ])("%s", async (_, image, message) => {
     const { findings } = await verify(image);
     expect(findings.join("\n")).toMatch(message);
+  });
+
+  const withAddon = (name: string, sections: UkiSections): ScratchImage =>
+    withKernel(kernel(sealed, [[".uname", `6.12-${VERSION}`]]), [
+      { name: "boot/EFI/Linux/os.efi.extra.d/", type: "5" },
+      { name: "boot/loader/", type: "5" },
+      { name: "boot/loader/addons/", type: "5" },
+      { name, content: program(sections) },
+    ]);
+  const ADDONS = "boot/EFI/Linux/os.efi.extra.d";
+
+  test.each<[string, ScratchImage, RegExp]>([
+    [
+      "an addon that says which image starts",
+      withAddon(`${ADDONS}/a.addon.efi`, [[".cmdline", `composefs=${id}`]]),
+      /^Addon "\/boot\/EFI\/Linux\/os.efi.extra.d\/a.addon.efi" of the image has "composefs=/,
+    ],
+    [
+      "one for all kernels that does",
+      withAddon("boot/loader/addons/bootc-a.addon.efi", [[".cmdline", "ostree=/x"]]),
+      /^Addon "\/boot\/loader\/addons\/bootc-a.addon.efi" of the image has "ostree=\/x"/,
+    ],
+    [
+      "an addon that is a kernel",
+      withAddon(`${ADDONS}/a.addon.efi`, [[".linux", "x"]]),
+      /has a kernel in it, so systemd-stub would ignore it/,
+    ],
+    [
+      "signatures in the middle of the kernel, by the kernel's name",
+      withKernel(withTail(kernel(sealed))),
+      /^"\/boot\/EFI\/Linux\/os.efi" has its signatures in a place other than its end$/,
+    ],
+  ])("%s: what a machine would refuse, in its words", async (_, image, message) => {
+    const { findings } = await verify(image);
+    expect(findings).toEqual([expect.stringMatching(message)]);
+  });
+
+  test.each<[string, ScratchImage, string]>([
+    [
+      "a second kernel",
+      withKernel(kernel(sealed), [{ name: "boot/EFI/Linux/z.EFI", content: "x" }]),
+      '"/boot/EFI/Linux/z.EFI" is not used',
+    ],
+    [
+      "a kernel whose modules are missing",
+      withKernel(kernel(sealed, [[".uname", "9.9"]])),
+      'the image has no "/usr/lib/modules/9.9"',
+    ],
+    [
+      "an addon for another kernel",
+      withAddon(`${ADDONS}/a.addon.efi`, [
+        [".cmdline", "a"],
+        [".uname", "9.9"],
+      ]),
+      "is for the kernel 9.9, so systemd-stub ignores it",
+    ],
+    [
+      "an addon that is nobody's",
+      withAddon("boot/loader/addons/a.addon.efi", [[".cmdline", "a"]]),
+      '"/boot/loader/addons/a.addon.efi" is not installed',
+    ],
+  ])("%s is a warning", async (_, image, message) => {
+    const { findings, warnings } = await verify(image);
+    expect(findings).toEqual([]);
+    expect(warnings).toContainEqual(expect.stringContaining(message));
   });
 
   test("a trust directory that its initramfs lacks", async () => {

@@ -9,20 +9,26 @@ import type { Repository } from "../../shared/store/repository.ts";
 import { type BootKernel, findBootKernel } from "../image/boot-kernel.ts";
 import { type FileReader, readFileContent } from "../image/file-content.ts";
 import type { ResolvedImage } from "../image/resolved-image.ts";
-import { readSealedCmdline, requireSeal } from "../image/sealed-image.ts";
+import { readSealedLines, requireSeal } from "../image/sealed-image.ts";
 import { transformForBoot, transformForOci } from "../image/transform.ts";
 import { readImageTree } from "../image/tree.ts";
-import { openUkiFile } from "../image/uki-file.ts";
+import { openUkiFile, requireOwnArchitecture } from "../image/uki-file.ts";
 import {
   type ImageTrust,
   readImageTrust,
   readUkiTrust,
   type TrustForm,
-  type UkiTrust,
 } from "../trust/image-trust.ts";
 import { computeBootId } from "./rootfs-tree.ts";
 import { checkInitramfs } from "./verify-initramfs.ts";
-import { type Notes, note, type VerifiedImage, type VerifyRequest } from "./verify-notes.ts";
+import { checkKernel } from "./verify-kernel.ts";
+import {
+  type Notes,
+  note,
+  type UkiFacts,
+  type VerifiedImage,
+  type VerifyRequest,
+} from "./verify-notes.ts";
 import { type CheckedProgram, checkPrograms } from "./verify-programs.ts";
 import { type CheckedStatement, checkStatements } from "./verify-statement.ts";
 
@@ -57,6 +63,7 @@ export async function verifyImage(
   const uki = note(notes, () => readUki(repo, kernel));
   const trust = note(notes, () => readImageTrust(tree, readFile, uki)) ?? NO_TRUST;
   const verified = { repo, kernel, uki, trust, tree, readFile };
+  checkKernel(verified, notes);
   const programs = checkPrograms(verified, request, notes);
   await checkInitramfs(verified, notes);
   const id = note(notes, () => computeId(verified));
@@ -92,14 +99,16 @@ const NO_TRUST: ImageTrust = {
   },
 };
 
-function readUki(repo: Repository, kernel: BootKernel | null): UkiTrust | null {
+function readUki(repo: Repository, kernel: BootKernel | null): UkiFacts | null {
   if (kernel?.kind !== "uki") return null;
   using uki = openUkiFile(repo, kernel.file, kernel.path);
+  requireOwnArchitecture(uki, kernel.path);
   for (const name of [".linux", ".initrd"]) {
     if (uki.sections.some((section) => section.name === name)) continue;
     throw new FormatError("not-found", `"${kernel.path}" has no section "${name}"`);
   }
-  return { ...readUkiTrust(uki), cmdline: readSealedCmdline(uki) };
+  const lines = readSealedLines(uki, kernel.path);
+  return { ...readUkiTrust(uki), ...lines, release: uki.readText(".uname") };
 }
 
 /** Changes the tree into the one that boots. */
@@ -111,9 +120,9 @@ function computeId({ tree, readFile }: VerifiedImage): string {
 
 /** Whether the command line tolerates files without fs-verity; null when there is none. */
 function checkSeal({ repo, kernel, uki, tree }: VerifiedImage, id: string | null): boolean | null {
-  if (kernel?.kind !== "uki" || uki?.cmdline == null || id === null) return null;
+  if (kernel?.kind !== "uki" || uki === null || id === null) return null;
   const ids = new Map([[repo.erofsVersion, id]]);
-  return requireSeal(repo, kernel, uki.cmdline, { tree, ids }).verityOptional;
+  return requireSeal(repo, kernel, uki, { tree, ids })?.verityOptional ?? null;
 }
 
 function warnAboutStrength({ trust }: VerifiedImage, isOptional: boolean, notes: Notes): void {

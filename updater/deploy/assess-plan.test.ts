@@ -66,6 +66,7 @@ test.each([
     grubMenu: null,
     newFailures: [],
     failures: null,
+    started: [idOf("b")],
     trialEnds: true,
   });
 });

@@ -24,6 +24,8 @@ export interface AssessPlan {
   readonly newFailures: readonly BootFailure[];
   /** All that are known then; null: nothing changes. */
   readonly failures: readonly BootFailure[] | null;
+  /** Deployments that were started, for better or worse. */
+  readonly started: readonly string[];
   /** Nothing is on trial any more. */
   readonly trialEnds: boolean;
 }
@@ -41,9 +43,10 @@ export function planAssessment(
   const newFailures = findGivenUp(world)
     .filter((entry) => entry.deploymentId !== world.booted?.id && !isKnown(world, entry))
     .map((entry) => describeFailure(world, entry, records, now));
+  const startedWell = good && isUncountedStart(world) ? world.booted?.id : undefined;
   const isGone = (failure: BootFailure) =>
     failure.id === blessedId ||
-    (blessGrub && failure.id === world.booted?.id) ||
+    failure.id === startedWell ||
     newFailures.some((other) => other.id === failure.id);
   const failures = [...world.failures.filter((failure) => !isGone(failure)), ...newFailures];
   const isSame = newFailures.length === 0 && failures.length === world.failures.length;
@@ -53,8 +56,17 @@ export function planAssessment(
     grubMenu: planGrubMenu(world),
     newFailures,
     failures: isSame ? null : failures,
+    started: [
+      ...(good && world.booted !== null ? [world.booted.id] : []),
+      ...newFailures.map(({ id }) => id),
+    ],
     trialEnds: !isTrialLeft(world, blessedId) && (blessGrub || !isGrubTrial(world)),
   };
+}
+
+/** Not by the name of its entry, so that nothing is left to bless: by GRUB, or by hand. */
+function isUncountedStart({ assessment, booted }: World): boolean {
+  return assessment.count.kind !== "entry-name" && assessment.startedId === booted?.id;
 }
 
 /** In the order of `live`, where what was given up is last already. */

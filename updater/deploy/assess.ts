@@ -8,6 +8,7 @@ import { forgetRecordsSteps, trialPath } from "./boot-record.ts";
 import type { Deployer } from "./deployer.ts";
 import { replaceEntries } from "./entry-exchange.ts";
 import { renameEntry } from "./entry-rename.ts";
+import { forgetFinalizeFailuresOf } from "./finalize-failure.ts";
 
 export function applyAssessment(deployer: Omit<Deployer, "repo">, plan: AssessPlan): void {
   const { system, boot } = deployer;
@@ -24,4 +25,5 @@ export function applyAssessment(deployer: Omit<Deployer, "repo">, plan: AssessPl
     ...(plan.trialEnds ? forgetRecordsSteps(physicalRoot) : []),
     ...(plan.trialEnds ? [{ kind: "remove", path: trialPath(physicalRoot) } as const] : []),
   ]);
+  forgetFinalizeFailuresOf(system, plan.started);
 }

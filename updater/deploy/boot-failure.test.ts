@@ -1,5 +1,12 @@
 import { expect, test } from "vitest";
-import { type BootFailure, formatFailures, parseFailures, retryFailure } from "./boot-failure.ts";
+import {
+  type BootFailure,
+  beginRetry,
+  dropLostRetries,
+  formatFailures,
+  parseFailures,
+  retryFailure,
+} from "./boot-failure.ts";
 
 const failure: BootFailure = {
   id: "ab".repeat(64),
@@ -44,5 +51,23 @@ test("fields that make no sense are forgotten, entries that cannot be used are n
 test("only what failed and is not tried already gets another try", () => {
   expect(retryFailure([failure], { id: "other" })).toBeNull();
   expect(retryFailure([{ ...failure, retrying: true }], { id: failure.id })).toBeNull();
-  expect(retryFailure([failure], { id: failure.id })).toEqual([{ ...failure, retrying: true }]);
+  expect(retryFailure([failure], { id: failure.id })).toEqual([
+    { ...failure, retrying: true, isRetryStaged: true },
+  ]);
+});
+
+test("another try begins when it is applied, and is none when it is lost before that", () => {
+  const other = { ...failure, id: "cd".repeat(64), manifestDigest: null };
+  const staged = retryFailure([failure, other], { id: failure.id })!;
+  const byManifest = { id: "ef".repeat(64), manifestDigest: failure.manifestDigest! };
+  expect(dropLostRetries(staged, { id: failure.id })).toEqual(staged);
+  expect(dropLostRetries(staged, byManifest)).toEqual(staged);
+  for (const lost of [null, { id: other.id }])
+    expect(dropLostRetries(staged, lost)).toEqual([failure, other]);
+  const begun = beginRetry(staged, { id: failure.id });
+  expect(begun).toEqual([{ ...failure, retrying: true }, other]);
+  expect(dropLostRetries(begun!, null)).toEqual(begun);
+  expect(beginRetry(begun!, { id: failure.id })).toBeNull();
+  expect(beginRetry(staged, { id: other.id })).toBeNull();
+  expect(parseFailures(formatFailures(staged), "f").failures).toEqual(staged);
 });

@@ -6,6 +6,7 @@
 
 import { join } from "node:path";
 import * as z from "zod";
+import { shortId } from "../../shared/bytes/hex.ts";
 import { describeError } from "../../shared/error.ts";
 import { readSmallText } from "../../shared/sys/small-file.ts";
 import { type Step, writeText } from "../../shared/txn/plan.ts";
@@ -30,6 +31,8 @@ export interface BootFailure {
   readonly attempts: number;
   /** Somebody asked for another try, which has not failed yet. */
   readonly retrying: boolean;
+  /** That try is staged, and no shutdown has applied it yet. */
+  readonly isRetryStaged?: boolean | undefined;
 }
 
 export interface FailureListing {
@@ -51,6 +54,7 @@ const failureSchema = z.object({
   detail: z.string().nullable().catch(null),
   attempts: z.number().int().nonnegative().catch(1),
   retrying: z.boolean().catch(false),
+  isRetryStaged: z.boolean().optional().catch(undefined),
 });
 const fileSchema = z.object({ failures: z.array(z.unknown()) });
 
@@ -89,6 +93,7 @@ export function formatFailures(failures: readonly BootFailure[]): string {
     manifestDigest: failure.manifestDigest,
     reason: failure.reason,
     retrying: failure.retrying,
+    ...(failure.isRetryStaged === true ? { isRetryStaged: true } : {}),
   }));
   return `${JSON.stringify({ failures: kept })}\n`;
 }
@@ -105,7 +110,7 @@ export function writeFailuresSteps(physicalRoot: string, failures: readonly Boot
 export function describeFailure({ id, at, reason, detail, attempts }: BootFailure): string {
   const times = attempts === 1 ? "once" : `${attempts} times`;
   const why = detail === null ? reason : `${reason}: ${detail}`;
-  return `Deployment ${id.slice(0, 12)} was tried ${times} and did not start, last at ${at} (${why})`;
+  return `Deployment ${shortId(id)} was tried ${times} and did not start, last at ${at} (${why})`;
 }
 
 export interface FailedImage {
@@ -128,8 +133,33 @@ export function retryFailure(
 ): readonly BootFailure[] | null {
   if (findFailure(failures, image) === null) return null;
   return failures.map((failure) =>
-    isOf(failure, image) ? { ...failure, retrying: true } : failure,
+    isOf(failure, image) ? { ...failure, retrying: true, isRetryStaged: true } : failure,
   );
+}
+
+/** Without tries that were staged and are not any more (a power cut): nothing was tried. `staged`: what is. */
+export function dropLostRetries(
+  failures: readonly BootFailure[],
+  staged: FailedImage | null,
+): readonly BootFailure[] {
+  return failures.map((failure) => {
+    const isLost = failure.isRetryStaged === true && (staged === null || !isOf(failure, staged));
+    return isLost ? endRetry(failure, false) : failure;
+  });
+}
+
+/** The failures once this image is in the menu to be tried again; null: nothing changes. */
+export function beginRetry(
+  failures: readonly BootFailure[],
+  image: FailedImage,
+): readonly BootFailure[] | null {
+  const begins = (failure: BootFailure) => failure.isRetryStaged === true && isOf(failure, image);
+  if (!failures.some(begins)) return null;
+  return failures.map((failure) => (begins(failure) ? endRetry(failure, true) : failure));
+}
+
+function endRetry({ isRetryStaged: _, ...failure }: BootFailure, retrying: boolean): BootFailure {
+  return { ...failure, retrying };
 }
 
 function isOf(failure: BootFailure, { id, manifestDigest }: FailedImage): boolean {

@@ -107,7 +107,8 @@ export function newTrialSteps(physicalRoot: string): Step[] {
   return [...forgetRecordsSteps(physicalRoot), ...writeTrialSteps(physicalRoot)];
 }
 
-function writeTrialSteps(physicalRoot: string): Step[] {
+/** A trial is on, whatever the entries' names say. */
+export function writeTrialSteps(physicalRoot: string): Step[] {
   return [...makeDirectorySteps(physicalRoot), writeText(trialPath(physicalRoot), "{}\n")];
 }
 

@@ -5,6 +5,7 @@
 // the deployment. Where something that decides could not be read, nothing is concluded from it: then every
 // deployment and kernel stays, `kept` says why, and only what is nobody's in any case goes.
 
+import { shortId } from "../../shared/bytes/hex.ts";
 import { parseComposefsKargs } from "../../shared/format/kargs/composefs.ts";
 import { artefactOwner } from "../boot/artefact-name.ts";
 import type { BootEntry } from "../boot/boot-entry.ts";
@@ -143,7 +144,7 @@ function findAddonDoubt(
   });
   return unclear === undefined
     ? null
-    : `All addons stay: nobody knows which ones deployment ${unclear.slice(0, 12)} needs`;
+    : `All addons stay: nobody knows which ones deployment ${shortId(unclear)} needs`;
 }
 
 function findUnusedAddons(
@@ -173,7 +174,7 @@ function findDoubt(world: World): string | null {
   }
   return booted === null
     ? "All deployments and kernels stay: there are no boot entries"
-    : `All deployments and kernels stay: the running deployment ${booted.id.slice(0, 12)} has no boot entry; ${REPAIR}`;
+    : `All deployments and kernels stay: the running deployment ${shortId(booted.id)} has no boot entry; ${REPAIR}`;
 }
 
 /** Deployments that stay without an entry that names their kernel. */
@@ -189,7 +190,7 @@ function findKernelDoubt(world: World, lost: ReadonlySet<string>): string | null
   const unclear = [...lost].find((id) => world.pins.has(id) && !named.has(id));
   return unclear === undefined
     ? null
-    : `All kernels stay: the pinned deployment ${unclear.slice(0, 12)} has no boot entry; ${REPAIR}`;
+    : `All kernels stay: the pinned deployment ${shortId(unclear)} has no boot entry; ${REPAIR}`;
 }
 
 /** Tags of deployments that are gone; none when one that stays cannot be told from them. */
@@ -211,7 +212,7 @@ function planTags(
   });
   const removable = ours.filter((tag) => !live.has(tag));
   if (unknown.length === 0 || removable.length === 0) return { removable, kept: [] };
-  const names = unknown.map((id) => id.slice(0, 12)).join(", ");
+  const names = unknown.map(shortId).join(", ");
   return {
     removable: [],
     kept: [`All images stay: nobody knows which one deployment ${names} is from; ${REPAIR}`],

@@ -4,6 +4,7 @@
 // keep their names and their places, and what is staged stays staged. Without its entry, a rollback that
 // was queued to it is none any more: the running deployment is first again.
 
+import { shortId } from "../../shared/bytes/hex.ts";
 import { StateError } from "../../shared/error.ts";
 import type { BootEntry } from "../boot/boot-entry.ts";
 import { assignSlots } from "./slots.ts";
@@ -25,7 +26,7 @@ export interface DeletePlan {
 /** StateError("conflict") for a deployment that runs, is pinned, or is all there is to fall back to. */
 export function planDelete(world: World, id: string): DeletePlan {
   const booted = requireBooted(world);
-  const short = id.slice(0, 12);
+  const short = shortId(id);
   if (booted.id === id) {
     throw new StateError(
       "conflict",
@@ -69,7 +70,7 @@ function requireFallback(world: World, id: string): void {
   if (others.length === 0 || others.some(({ deploymentId }) => deploymentId !== id)) return;
   throw new StateError(
     "conflict",
-    `Deployment ${id.slice(0, 12)} is what this machine falls back to until the running one has proved itself; wait for boot-complete.target`,
+    `Deployment ${shortId(id)} is what this machine falls back to until the running one has proved itself; wait for boot-complete.target`,
     { id },
   );
 }

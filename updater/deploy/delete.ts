@@ -11,7 +11,7 @@ import { applyCleanup, type CleanupResult, readCleanupScope } from "./cleanup.ts
 import { planCleanup } from "./cleanup-plan.ts";
 import type { DeletePlan } from "./delete-plan.ts";
 import type { Deployer } from "./deployer.ts";
-import { dropStaged } from "./entry-exchange.ts";
+import { dropStaged, keepGrubFallback } from "./entry-exchange.ts";
 import { observeWorld, type World } from "./world.ts";
 
 /** `world` is what the plan was made from. */
@@ -25,6 +25,7 @@ export function applyDelete(deployer: Deployer, world: World, plan: DeletePlan):
   for (const which of ["staged", "live"] as const) {
     const kept = plan[which];
     if (kept === null) continue;
+    if (which === "live") keepGrubFallback(boot, kept);
     const transaction = shrinkMenu(boot, which, world[which] ?? [], kept);
     applyTransaction({ ...transaction, prepare: [...strays, ...transaction.prepare] });
   }

@@ -1,6 +1,7 @@
 // What the image of a deployment trusts that is on the disk: from the record that staging left, else from the
 // image itself (deployments of bootc, and of earlier releases).
 
+import { shortId } from "../../shared/bytes/hex.ts";
 import { describeError } from "../../shared/error.ts";
 import { readFileContent } from "../image/file-content.ts";
 import { type ImageTrust, readImageTrust } from "../trust/image-trust.ts";
@@ -30,7 +31,7 @@ export function readDeployedTrust(
     );
   } catch (error) {
     problems.push(
-      `What the image of deployment ${id.slice(0, 12)} trusts is unknown: ${describeError(error)}`,
+      `What the image of deployment ${shortId(id)} trusts is unknown: ${describeError(error)}`,
     );
     return null;
   }

@@ -1,6 +1,7 @@
 // How verbs are told which deployment they are about: "booted", "staged", "rollback", an id (bootc's
 // `composefs.verity` in `status`), or enough of its beginning to be the only one. Pure.
 
+import { shortId } from "../../shared/bytes/hex.ts";
 import { StateError } from "../../shared/error.ts";
 import { assignSlots } from "./slots.ts";
 import type { World } from "./world.ts";
@@ -32,7 +33,7 @@ export function resolveDeployment(world: World, name: string): string {
   const found = all.filter((id) => name !== "" && id.startsWith(name.toLowerCase()));
   if (found.length === 1) return found[0]!;
   if (found.length === 0) {
-    const known = all.map((id) => id.slice(0, 12)).join(", ");
+    const known = all.map(shortId).join(", ");
     throw new StateError("missing", `Deployment ${name} not found; there are ${known}`, { name });
   }
   const lengths = found.map((id) => id.slice(0, distinctLength(found)));

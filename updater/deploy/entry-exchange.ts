@@ -3,12 +3,19 @@
 
 import { dirname, join } from "node:path";
 import { parseEntryName } from "../../shared/format/bls/entry-name.ts";
+import { applySteps, applyTransaction } from "../../shared/txn/apply.ts";
 import { type Step, type Transaction, writeText } from "../../shared/txn/plan.ts";
+import type { BootEntry } from "../boot/boot-entry.ts";
 import type { BootDirectory } from "../boot/boot-layout.ts";
 import { extraMenuFiles, formatUserConfig, menuPath } from "../boot/boot-menu.ts";
-import { startGrubTrial } from "../boot/grub-counter.ts";
+import {
+  type GrubTrial,
+  readGrubTrial,
+  setGrubFallback,
+  startGrubTrial,
+} from "../boot/grub-counter.ts";
 import type { System } from "../boot/system.ts";
-import { newTrialSteps, trialSteps } from "./boot-record.ts";
+import { newTrialSteps, trialSteps, writeTrialSteps } from "./boot-record.ts";
 import { stagedFilePath } from "./state-directory.ts";
 
 export interface EntryFile {
@@ -73,11 +80,12 @@ export function replaceEntries(
   system: System,
   boot: BootDirectory,
   entries: readonly EntryFile[],
+  beginTrial: typeof trialSteps = trialSteps,
 ): Transaction {
   return {
     ...exchangeAsIs(system, boot),
     prepare: [
-      ...trialSteps(system.physicalRoot, entries),
+      ...beginTrial(system.physicalRoot, entries),
       { kind: "remove", path: stagedFilePath(system) },
       ...writeEntriesSteps(boot, entries),
     ],
@@ -134,8 +142,50 @@ function isEntry({ bytes }: EntryFile): boolean {
   return bytes === undefined;
 }
 
+/**
+ * As `replaceEntries`. While GRUB counts, what it falls back to is the second one of this menu, too; in another order the
+ * counting begins anew. Cut off in between, the second one is started whatever its name is.
+ */
+export function replaceMenu(
+  system: System,
+  boot: BootDirectory,
+  entries: readonly EntryFile[],
+  changes: "order" | "texts",
+): void {
+  const isCounting = readRunningTrial(boot) !== null;
+  if (isCounting && changes === "order") startGrubTrial(boot, null);
+  if (isCounting && changes === "texts") setGrubFallback(boot, null);
+  // Names say nothing about GRUB's trials, and without the note nobody would bless this one.
+  const beginTrial = isCounting ? writeTrialSteps : trialSteps;
+  applyTransaction(replaceEntries(system, boot, entries, beginTrial));
+  if (isCounting) setGrubFallback(boot, secondId(entries));
+}
+
+/** Before entries leave the menu: GRUB falls back to one that stays. */
+export function keepGrubFallback(boot: BootDirectory, kept: readonly BootEntry[]): void {
+  const id = readRunningTrial(boot)?.fallbackId ?? null;
+  if (id === null || kept.some(({ name }) => name.id === id)) return;
+  setGrubFallback(boot, kept[1]?.name.id ?? null);
+}
+
+function readRunningTrial(boot: BootDirectory): GrubTrial | null {
+  if (boot.layout.counting !== "grubenv") return null;
+  const trial = readGrubTrial(boot);
+  return trial.left === null || trial.success || trial.fallback ? null : trial;
+}
+
 /** With GRUB, which keeps one counter beside the menu: before this menu, whose first entry is new, goes live. */
-export function startMenuTrial(boot: BootDirectory, entries: readonly EntryFile[]): void {
+export function startMenuTrial(
+  { physicalRoot }: System,
+  boot: BootDirectory,
+  entries: readonly EntryFile[],
+): void {
   if (boot.layout.counting !== "grubenv") return;
-  startGrubTrial(boot, parseEntryName(entries[1]?.fileName ?? "")?.id ?? null);
+  // First: what is counted must be blessed, also when nothing but the counter was written.
+  applySteps(writeTrialSteps(physicalRoot));
+  startGrubTrial(boot, secondId(entries));
+}
+
+function secondId(entries: readonly EntryFile[]): string | null {
+  return parseEntryName(entries[1]?.fileName ?? "")?.id ?? null;
 }

@@ -1,5 +1,6 @@
-// A shutdown that could not apply what was staged: `state/bootc/finalize-failed.json` on the root disk, so that the
-// next start can say why the update is not there. What is staged is forgotten by then (/run is empty).
+// A shutdown that did not apply what was staged: `state/bootc/finalize-failed.json` on the root disk, so that the
+// next start can say why the update is not there. What is staged is forgotten by then (/run is empty). Written without
+// a reason before finalizing changes anything, for whoever is killed can say nothing any more.
 //
 // A note only: nothing is decided by it, writing it may fail, and it says nothing any more once the deployment is in
 // the boot menu or was cleaned away.
@@ -7,6 +8,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import * as z from "zod";
+import { shortId } from "../../shared/bytes/hex.ts";
 import { describeError } from "../../shared/error.ts";
 import { readSmallText } from "../../shared/sys/small-file.ts";
 import { applySteps } from "../../shared/txn/apply.ts";
@@ -20,9 +22,11 @@ import type { World } from "./world.ts";
 const FILE = "state/bootc/finalize-failed.json";
 const SIZE_LIMIT_BYTES = 64 * 1024;
 const REASON_LIMIT = 2000;
+const CUT_OFF =
+  'finalizing it began and was cut off: it was killed, ran out of its time, or the power went ("journalctl -u bootc-finalize-staged.service" may know more)';
 
-/** `at`: RFC 3339. */
-const schema = z.object({ id: z.string(), at: z.string(), reason: z.string() });
+/** `at`: RFC 3339. `reason`: null as long as finalizing has not ended. */
+const schema = z.object({ id: z.string(), at: z.string(), reason: z.string().nullable() });
 type FinalizeFailure = Readonly<z.infer<typeof schema>>;
 
 /** In the journal, and on the disk if that can be written. */
@@ -30,14 +34,22 @@ export function noteFinalizeFailure(system: System, id: string, error: unknown, 
   const reason = describeError(error);
   const message = `Deployment ${id} was not applied: ${reason}`;
   recordEvent(system, "finalizeFailed", message, { DEPLOYMENT: id, REASON: reason });
-  const failure = { at: now.toISOString(), id, reason: reason.slice(0, REASON_LIMIT) };
+  writeNote(system, { at: now.toISOString(), id, reason: reason.slice(0, REASON_LIMIT) });
+}
+
+/** Should this be the last that is heard of it: it was killed, or the power went. */
+export function noteFinalizeBegun(system: System, id: string, now: Date): void {
+  writeNote(system, { at: now.toISOString(), id, reason: null });
+}
+
+function writeNote({ physicalRoot }: System, { at, id, reason }: FinalizeFailure): void {
   try {
     applySteps([
-      ...makeDirectorySteps(system.physicalRoot),
-      writeText(join(system.physicalRoot, FILE), `${JSON.stringify(failure)}\n`),
+      ...makeDirectorySteps(physicalRoot),
+      writeText(join(physicalRoot, FILE), `${JSON.stringify({ at, id, reason })}\n`),
     ]);
   } catch {
-    // The error that kept the deployment from being applied is the one to report.
+    // The deployment can be applied without it; of an error, that one is to be reported.
   }
 }
 
@@ -45,6 +57,12 @@ export function noteFinalizeFailure(system: System, id: string, error: unknown, 
 export function forgetFinalizeFailure({ physicalRoot }: System): void {
   const path = join(physicalRoot, FILE);
   if (existsSync(path)) applySteps([{ kind: "remove", path }]);
+}
+
+/** These were started, so they were applied, and only what came after that was cut off. */
+export function forgetFinalizeFailuresOf(system: System, ids: readonly string[]): void {
+  const failure = readFinalizeFailure(system);
+  if (failure !== null && ids.includes(failure.id)) forgetFinalizeFailure(system);
 }
 
 export function readFinalizeFailure({ physicalRoot }: System): FinalizeFailure | null {
@@ -71,5 +89,5 @@ export function describeFinalizeFailure(
     world.stagedFile?.id === id
       ? "it is staged, and the next shutdown tries again"
       : 'stage it again with "bootc upgrade" or "bootc switch"';
-  return `Deployment ${id.slice(0, 12)} was not applied at ${at}: ${reason}; ${remedy}`;
+  return `Deployment ${shortId(id)} was not applied at ${at}: ${reason ?? CUT_OFF}; ${remedy}`;
 }

@@ -5,8 +5,10 @@
 // /etc, then swapped in; a run that was interrupted anywhere is simply repeated.
 
 import { join } from "node:path";
-import { applyTransaction } from "../../shared/txn/apply.ts";
+import { applySteps, applyTransaction } from "../../shared/txn/apply.ts";
+import type { System } from "../boot/system.ts";
 import { recordEvent } from "../journal/events.ts";
+import { beginRetry, writeFailuresSteps } from "./boot-failure.ts";
 import { removeArtefacts } from "./cleanup.ts";
 import { planCleanup } from "./cleanup-plan.ts";
 import type { Deployer } from "./deployer.ts";
@@ -14,11 +16,15 @@ import { dropStaged, exchangeStaged, startMenuTrial } from "./entry-exchange.ts"
 import { mergeEtc } from "./etc-merge.ts";
 import { hasEtcOverlay } from "./etc-overlay.ts";
 import { readShutdownPolicy } from "./etc-policy-files.ts";
-import { forgetFinalizeFailure, noteFinalizeFailure } from "./finalize-failure.ts";
+import {
+  forgetFinalizeFailure,
+  noteFinalizeBegun,
+  noteFinalizeFailure,
+} from "./finalize-failure.ts";
 import { type FinalizePlan, planFinalize } from "./finalize-plan.ts";
 import { readImageTree, requireEtc } from "./image-tree.ts";
 import { statePaths } from "./state-directory.ts";
-import { observeWorld, requireBooted, type World } from "./world.ts";
+import { describeStaged, observeWorld, requireBooted, type World } from "./world.ts";
 
 /** Does what `planFinalize` says about this world; returns it. Whoever looks after the restart is told why it failed. */
 export function finalizeStaged(deployer: Deployer, world: World): FinalizePlan {
@@ -38,18 +44,30 @@ function finalize(deployer: Deployer, world: World): FinalizePlan {
   const plan = planFinalize(world);
   if (plan.kind === "nothing") return plan;
   if (plan.kind === "merge-and-exchange") {
+    noteFinalizeBegun(system, plan.id, new Date());
     mergeIntoStaged(deployer, requireBooted(world).id, plan.id);
-    startMenuTrial(boot, plan.entries);
+    startMenuTrial(system, boot, plan.entries);
     const present = (world.staged ?? []).map(({ fileName }) => fileName);
     applyTransaction(exchangeStaged(system, boot, plan.entries, present));
     recordEvent(system, "finalized", `Deployment ${plan.id} boots next`, { DEPLOYMENT: plan.id });
   } else {
     applyTransaction(dropStaged(system, boot));
   }
+  noteRetry(system, world);
   forgetFinalizeFailure(system);
   const after = observeWorld(system, boot, world.booted);
   removeArtefacts(deployer, planCleanup(after, { tags: [], kernelsOnly: true }));
   return plan;
+}
+
+/**
+ * From now on it counts when what is tried again fails. After the exchange: cut off before this, another failure is
+ * not counted, but what was never tried is not called failed either.
+ */
+function noteRetry({ physicalRoot }: System, { failures, stagedFile, states }: World): void {
+  const staged = describeStaged(stagedFile, states);
+  const begun = staged === null ? null : beginRetry(failures, staged);
+  if (begun !== null) applySteps(writeFailuresSteps(physicalRoot, begun));
 }
 
 /** The entries were exchanged, and what failed came after. */

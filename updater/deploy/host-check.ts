@@ -2,13 +2,14 @@
 // leftovers. Pure: facts in, findings out, each with the steps that mend it, or none when nothing safe would.
 // A step only writes what follows from intact data, or removes what can start nothing.
 
+import { shortId } from "../../shared/bytes/hex.ts";
 import { describeError } from "../../shared/error.ts";
 import { isDeploymentId } from "../boot/artefact-name.ts";
 import type { BootEntry } from "../boot/boot-entry.ts";
 import { planFinalize } from "./finalize-plan.ts";
 import { judgeLostEntries } from "./host-entries.ts";
 import type { DeploymentFacts, HostFacts } from "./host-facts.ts";
-import { type HostFinding, type HostStep, short } from "./host-finding.ts";
+import type { HostFinding, HostStep } from "./host-finding.ts";
 import { judgeOrigin } from "./host-origins.ts";
 import { checkUnified } from "./host-unified.ts";
 import { statePaths, VAR_LINK } from "./state-directory.ts";
@@ -55,7 +56,7 @@ function checkEntries(facts: HostFacts): readonly HostFinding[] {
       (entry): HostFinding => ({
         kind: "entry-dead",
         path: entry.fileName,
-        problem: `It starts deployment ${short(entry.deploymentId!)}, of which there is no state`,
+        problem: `It starts deployment ${shortId(entry.deploymentId!)}, of which there is no state`,
         advice: "remove it: it cannot start",
         steps:
           canEdit && ours.some(isBooted)
@@ -67,7 +68,7 @@ function checkEntries(facts: HostFacts): readonly HostFinding[] {
       (entry): HostFinding => ({
         kind: "entry-duplicate",
         path: entry.fileName,
-        problem: `Another entry starts deployment ${short(entry.deploymentId!)} as well`,
+        problem: `Another entry starts deployment ${shortId(entry.deploymentId!)} as well`,
         advice: "remove one of them",
         steps: canEdit ? [{ kind: "remove-entry", fileName: entry.fileName }] : [],
       }),

@@ -3,6 +3,7 @@
 //
 // The kernel arguments are those of the running deployment: the lost ones are nowhere else.
 
+import { shortId } from "../../shared/bytes/hex.ts";
 import { formatEntry } from "../../shared/format/bls/entry.ts";
 import {
   formatEntryName,
@@ -20,7 +21,7 @@ import { type BootEntry, isSealed } from "../boot/boot-entry.ts";
 import type { BrokenEntry } from "../boot/entry-directory.ts";
 import { UKI_PARENT } from "../boot/kernel-directory.ts";
 import type { DeploymentFacts, HostFacts } from "./host-facts.ts";
-import { type HostFinding, type HostStep, short } from "./host-finding.ts";
+import type { HostFinding, HostStep } from "./host-finding.ts";
 import { makeImageParameter } from "./kargs-base.ts";
 import { keepSourceKeys } from "./kargs-source.ts";
 import type { World } from "./world.ts";
@@ -50,7 +51,7 @@ export function judgeLostEntries(facts: HostFacts): readonly HostFinding[] {
     const deployment = facts.deployments.get(id);
     found.push({
       kind: "entry-missing",
-      path: short(id),
+      path: shortId(id),
       problem: `The ${id === world.booted?.id ? "running" : "pinned"} deployment has no boot entry`,
       advice: "switch to its image again",
       steps: deployment === undefined ? [] : makeSteps(facts, deployment, null),

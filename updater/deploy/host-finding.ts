@@ -46,8 +46,3 @@ export interface HostFinding extends Finding<HostFindingKind> {
   /** In this order; none: a person has to decide. */
   readonly steps: readonly HostStep[];
 }
-
-/** As people are shown a deployment's id. */
-export function short(id: string): string {
-  return id.slice(0, 12);
-}

@@ -3,6 +3,7 @@
 // as it was or better, so an interruption costs nothing.
 
 import { dirname, join } from "node:path";
+import { shortId } from "../../shared/bytes/hex.ts";
 import { describeError, StateError, UnsupportedError } from "../../shared/error.ts";
 import { isDamage } from "../../shared/store/finding.ts";
 import { applyTransaction } from "../../shared/txn/apply.ts";
@@ -15,7 +16,7 @@ import { dropStaged } from "./entry-exchange.ts";
 import type { BootedImage } from "./environment.ts";
 import { checkHost } from "./host-check.ts";
 import { readHostFacts } from "./host-facts.ts";
-import { type HostFinding, type HostStep, short } from "./host-finding.ts";
+import type { HostFinding, HostStep } from "./host-finding.ts";
 import { readImageTree } from "./image-tree.ts";
 import { nameDifferent } from "./kernel-plan.ts";
 import {
@@ -184,7 +185,7 @@ function copyKernel(
 ): void {
   const kernel = findBootKernel(readImageTree(repo, from));
   if (kernel.kind !== "bls")
-    throw new StateError("missing", `Deployment ${short(from)} has no plain kernel`);
+    throw new StateError("missing", `Deployment ${shortId(from)} has no plain kernel`);
   const writes = listPlainWrites(boot, directory, kernel.vmlinuz, kernel.initramfs);
   writeKernel({ system, boot }, writes);
 }
@@ -203,7 +204,7 @@ function copyFromImage(
   const esp = boot.layout.ukiPath;
   const file = kernel?.kind === "uki" && esp !== null ? choose(kernel, esp) : null;
   if (file === null) {
-    throw new StateError("missing", `The image of deployment ${short(from)} does not have it`);
+    throw new StateError("missing", `The image of deployment ${shortId(from)} does not have it`);
   }
   const parent = dirname(file.to);
   const directories = [dirname(dirname(parent)), dirname(parent), parent];

@@ -1,6 +1,7 @@
 // What `bootc status` reports, from the world (bootc.md 4.15): boot entries are the source of truth,
 // origins say what they are.
 
+import { shortId } from "../../shared/bytes/hex.ts";
 import { describeError } from "../../shared/error.ts";
 import { parseComposefsKargs } from "../../shared/format/kargs/composefs.ts";
 import { hostArchitecture } from "../../shared/format/oci/platform.ts";
@@ -162,18 +163,22 @@ function describeDeployment(
 }
 
 function describeRefusal(id: string, world: World, refusal: string): string {
-  const which =
-    id === world.booted?.id ? "The running deployment" : `Deployment ${id.slice(0, 12)}`;
+  const which = id === world.booted?.id ? "The running deployment" : `Deployment ${shortId(id)}`;
   return `${which} would be refused when it is started: ${refusal}`;
 }
 
 function readReference(state: DeploymentState, problems: string[]): ImageReference | null {
-  const text = state.origin?.imageReference;
-  if (text === undefined || text === null) return null;
+  // Without an origin that can be read, that is said already.
+  if (state.origin === null) return null;
+  const text = state.origin.imageReference;
+  if (text === null) {
+    problems.push(`Deployment ${shortId(state.id)} has no image reference in its origin file`);
+    return null;
+  }
   try {
     return parseOriginReference(text);
   } catch (error) {
-    problems.push(`Deployment ${state.id.slice(0, 12)}: ${describeError(error)}`);
+    problems.push(`Deployment ${shortId(state.id)}: ${describeError(error)}`);
     return null;
   }
 }

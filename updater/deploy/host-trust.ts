@@ -1,12 +1,14 @@
 // The part of `bootc status` that is about trust: every deployment, and the machine (docs/status.md). Reads, and
 // what cannot be read is a problem and nothing more.
 
+import { shortId } from "../../shared/bytes/hex.ts";
 import { describeError, PolicyError } from "../../shared/error.ts";
 import type { Repository } from "../../shared/store/repository.ts";
-import { type Floor, readFloor } from "../../shared/trust/floor.ts";
+import type { Floor } from "../../shared/trust/floor.ts";
 import { findMount } from "../boot/mount-table.ts";
 import type { System } from "../boot/system.ts";
 import { type DeploymentTrust, describeOther, describeRunning } from "../trust/deployment-trust.ts";
+import { readImageFloor } from "../trust/floor-places.ts";
 import type { ImageTrust } from "../trust/image-trust.ts";
 import { findNextMode, type NextMode } from "../trust/next-mode.ts";
 import { readStartEvidence, type StartEvidence } from "../trust/running-trust.ts";
@@ -15,7 +17,7 @@ import { readDeployedTrust } from "./deployed-trust.ts";
 import { observeRunningTrust } from "./image-admission.ts";
 import type { DeploymentState } from "./state-directory.ts";
 import { isOnTrial } from "./trial.ts";
-import { findRevoked, floorPlaces, planFloor } from "./trust-settlement.ts";
+import { findRevoked, planFloor } from "./trust-settlement.ts";
 import type { World } from "./world.ts";
 
 const EXPIRY_NOTICE_MS = 14 * 24 * 3600 * 1000;
@@ -84,7 +86,7 @@ export function requireStartable(place: Place, world: World, id: string): void {
   const trust = readHostTrust(place, world);
   const state = world.states.find((each) => each.id === id);
   if (trust === null || state === undefined) return;
-  const short = id.slice(0, 12);
+  const short = shortId(id);
   if (trust.revoked.includes(id)) {
     throw new PolicyError(
       "revoked",
@@ -127,9 +129,10 @@ function readMachineFloor(
   running: ImageTrust | null,
   problems: string[],
 ): Floor | null {
-  if (running === null || !running.anchors.signed) return null;
-  const floor = readFloor(floorPlaces(system, world.layout, running));
-  problems.push(...floor.problems);
+  if (running === null) return null;
+  const machine = { system, layout: world.layout, isForThisMachine: true };
+  const floor = readImageFloor(machine, running);
+  problems.push(...(floor?.problems ?? []));
   return floor;
 }
 
@@ -183,8 +186,8 @@ function findProblems(
   if (running === null) return [];
   const revoked = findRevoked(world, running).map(
     (id) =>
-      `Deployment ${id.slice(0, 12)} is revoked by the running image and still in the boot menu; ` +
-      `"bootc delete-deployment ${id.slice(0, 12)}" removes it`,
+      `Deployment ${shortId(id)} is revoked by the running image and still in the boot menu; ` +
+      `"bootc delete-deployment ${shortId(id)}" removes it`,
   );
   const target = isOnTrial(world) ? null : planFloor(place, world, running);
   const isBehind = target?.kind === "raise" && (floor?.value ?? 0) < target.version;

@@ -1,11 +1,12 @@
 // Unified kernels and addons in a check of the host side (docs/cleanup.md): are they there, are they the image's, and
 // do they start what their entries say? Pure.
 
+import { shortId } from "../../shared/bytes/hex.ts";
 import { parseComposefsKargs } from "../../shared/format/kargs/composefs.ts";
 import type { BootEntry } from "../boot/boot-entry.ts";
 import { UKI_PARENT } from "../boot/kernel-directory.ts";
 import type { HostFacts } from "./host-facts.ts";
-import { type HostFinding, type HostStep, short } from "./host-finding.ts";
+import type { HostFinding, HostStep } from "./host-finding.ts";
 import { nameDifferent } from "./kernel-plan.ts";
 
 const SWITCH = "switch to the image it should run";
@@ -53,7 +54,7 @@ function checkKernel(facts: HostFacts, entry: BootEntry): readonly HostFinding[]
   if (others.length === 0) return [];
   return find(
     "kernel-wrong",
-    `It starts deployment ${others.map(short).join(", ")}, and ${entry.fileName} is of ${short(deploymentId)}`,
+    `It starts deployment ${others.map(shortId).join(", ")}, and ${entry.fileName} is of ${shortId(deploymentId)}`,
   );
 }
 
@@ -100,7 +101,7 @@ function checkAddons({
         {
           kind: isMissing ? "addon-missing" : "addon-damaged",
           path: name,
-          problem: `Deployment ${short(id)} needs this addon, and it is ${isMissing ? "not there" : "another one than the image's"}`,
+          problem: `Deployment ${shortId(id)} needs this addon, and it is ${isMissing ? "not there" : "another one than the image's"}`,
           advice: SWITCH,
           steps: original === undefined ? [] : [{ kind: "copy-addon", name, from: id }],
         },

@@ -3,24 +3,26 @@
 
 import { PolicyError, StateError } from "../../shared/error.ts";
 import type { Repository } from "../../shared/store/repository.ts";
-import { type Floor, readFloor } from "../../shared/trust/floor.ts";
+import type { Floor } from "../../shared/trust/floor.ts";
 import type { BootDirectory } from "../boot/boot-layout.ts";
 import type { System } from "../boot/system.ts";
 import type { BootImage } from "../image/boot-image.ts";
 import { readFileContent } from "../image/file-content.ts";
-import type { ImageSource, ResolvedImage } from "../image/resolved-image.ts";
+import type { FoundStatements, ImageSource, ResolvedImage } from "../image/resolved-image.ts";
 import { addStatements } from "../image/statement-source.ts";
 import { openUkiFile } from "../image/uki-file.ts";
 import { type Admission, admitImage, requireStatement } from "../trust/admission.ts";
+import { type FloorMachine, readImageFloor } from "../trust/floor-places.ts";
 import {
   type ImageTrust,
   readImageTrust,
   readUkiTrust,
   type UkiTrust,
 } from "../trust/image-trust.ts";
+import type { ProgramSignature } from "../trust/program-verdict.ts";
 import { readEntryUki, readRunningTrust } from "../trust/running-trust.ts";
-import { findTpm } from "../trust/secure-boot.ts";
 import { formatTrustRecord } from "../trust/trust-record.ts";
+import { admitProgram, readProgramSignature } from "./program-admission.ts";
 import type { World } from "./world.ts";
 
 const TRUST_LIMIT_BYTES = 1 << 20;
@@ -40,10 +42,18 @@ export interface TrustPlace {
   readonly isForThisMachine: boolean;
 }
 
+/** What an image says about itself, read once, and what came with it. */
+export interface ImageClaims {
+  readonly trust: ImageTrust;
+  readonly statements: FoundStatements;
+  /** Of its unified kernel; null: it has none. */
+  readonly program: ProgramSignature | null;
+}
+
 export interface TrustRequest {
-  readonly image: Pick<BootImage, "deploymentId" | "kernel" | "tree">;
-  /** What came with it. */
-  readonly statements: readonly Uint8Array[];
+  /** The deployment. */
+  readonly id: string;
+  readonly claims: ImageClaims;
   /** Null at installation. */
   readonly running: ImageTrust | null;
   readonly allowWeaker: boolean;
@@ -51,45 +61,54 @@ export interface TrustRequest {
 
 /** PolicyError when the image would not start, or is less than what runs. */
 export function admitDeployment(place: TrustPlace, request: TrustRequest): DeployedTrust {
-  const { allowWeaker, image, running, statements } = request;
-  const trust = readBootImageTrust(place.repo, image);
-  const floor = trust.anchors.signed ? readFloorFor(place, trust) : null;
+  const { allowWeaker, claims, id, running } = request;
+  const { trust } = claims;
+  const machine = floorMachine(place);
+  const floor = readImageFloor(machine, trust);
   if (floor !== null) requireTpm(place, trust, floor);
   requireVerity(place.repo, trust);
   const admission = admitImage({
-    id: image.deploymentId,
-    image: trust,
-    running,
-    documents: statements,
+    ...{ id, image: trust, running },
+    ...claims.statements,
     ownFloor: floor?.value ?? null,
-    runningFloor: readRunningFloor(place, running),
+    runningFloor: running === null ? null : (readImageFloor(machine, running)?.value ?? null),
     allowWeaker,
     now: new Date(),
   });
-  const warnings = [...admission.warnings, ...(floor?.problems ?? [])];
+  // At an installation the disk may be for another firmware, or its keys be enrolled later.
+  const isStaged = running !== null && claims.program !== null;
+  const program = isStaged ? admitProgram(place.system, claims.program, allowWeaker) : [];
+  const warnings = [...admission.warnings, ...(floor?.problems ?? []), ...program];
   return { ...admission, warnings, image: trust, floor };
 }
 
 /** Before anything is fetched: PolicyError when no statement of the image is by a key of what runs. */
 export function requireKnownSigner(
   place: Omit<TrustPlace, "repo">,
-  request: Pick<TrustRequest, "allowWeaker" | "statements"> & { readonly running: ImageTrust },
+  request: Pick<TrustRequest, "allowWeaker"> &
+    Pick<ImageClaims, "statements"> & { readonly running: ImageTrust },
 ): void {
-  const { allowWeaker, running, statements: documents } = request;
-  const runningFloor = allowWeaker ? null : readRunningFloor(place, running);
-  requireStatement({ allowWeaker, documents, now: new Date(), runningFloor }, running);
+  const { allowWeaker, running, statements } = request;
+  if (allowWeaker || !running.hasLastingKeys) return;
+  const runningFloor = readImageFloor(floorMachine(place), running)?.value ?? null;
+  requireStatement({ allowWeaker, ...statements, now: new Date(), runningFloor }, running);
 }
 
-/** The statements that came with it, which are looked for only when its initramfs will want one. */
-export async function findStatements(
+/** PolicyError for a trust directory that is wrong. Statements are looked for only where its initramfs will want one. */
+export async function readClaims(
   repo: Repository,
   source: ImageSource,
   resolved: ResolvedImage,
   image: Pick<BootImage, "kernel" | "tree">,
-): Promise<readonly Uint8Array[]> {
-  if (resolved.statements !== undefined) return resolved.statements;
-  if (!readBootImageTrust(repo, image).anchors.signed) return [];
-  return (await addStatements(source, resolved)).statements ?? [];
+): Promise<ImageClaims> {
+  const trust = readBootImageTrust(repo, image);
+  const program = readProgramSignature(repo, image.kernel);
+  if (!trust.anchors.signed) {
+    const statements = resolved.statements ?? { documents: [], gap: null };
+    return { trust, program, statements };
+  }
+  const { statements } = await addStatements(source, resolved);
+  return { trust, program, statements };
 }
 
 /** What runs on this machine; FormatError when its trust directory is broken. */
@@ -123,19 +142,8 @@ export function describeTrust({ floor, image, judgement, warnings }: DeployedTru
   };
 }
 
-function readRunningFloor(
-  place: Omit<TrustPlace, "repo">,
-  running: ImageTrust | null,
-): number | null {
-  return running?.hasLastingKeys === true ? readFloorFor(place, running).value : null;
-}
-
-export function readFloorFor(
-  { boot, isForThisMachine, system }: Omit<TrustPlace, "repo">,
-  { anchors }: ImageTrust,
-): Floor {
-  const tpmPath = isForThisMachine ? findTpm(system) : null;
-  return readFloor({ tpmPath, espPath: boot.layout.ukiPath, anchors });
+function floorMachine({ boot, isForThisMachine, system }: Omit<TrustPlace, "repo">): FloorMachine {
+  return { system, layout: boot.layout, isForThisMachine };
 }
 
 /** As its initramfs will, for which "?" on the command line does not count. */

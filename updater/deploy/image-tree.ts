@@ -1,6 +1,7 @@
 // A deployed image's file tree, read back from its EROFS image in the repository: for its pristine
 // /etc and its own kernel arguments. Nothing is mounted.
 
+import { shortId } from "../../shared/bytes/hex.ts";
 import { FormatError } from "../../shared/error.ts";
 import { readErofs } from "../../shared/format/erofs/reader.ts";
 import type { DirectoryNode } from "../../shared/format/tree/node.ts";
@@ -26,7 +27,7 @@ export function requireEtc(root: DirectoryNode, id: string): DirectoryNode {
   if (etc?.kind === "directory") return etc;
   throw new FormatError(
     "not-found",
-    `Image has no directory "/etc" (deployment ${id.slice(0, 12)}); add it when building the image`,
+    `Image has no directory "/etc" (deployment ${shortId(id)}); add it when building the image`,
     { format: "image", id },
   );
 }

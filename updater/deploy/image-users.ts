@@ -1,6 +1,7 @@
 // Who needs which image of the repository, and where each got it: deployments and tags. This is where a
 // repair looks for a source, and what its report names.
 
+import { shortId } from "../../shared/bytes/hex.ts";
 import { type Finding, isDamage } from "../../shared/store/finding.ts";
 import { linkedObject } from "../../shared/store/links.ts";
 import type { Repository } from "../../shared/store/repository.ts";
@@ -30,7 +31,7 @@ export function listDeploymentUsers(world: World): ImageUser[] {
   return world.states
     .filter(({ id }) => referenced.has(id))
     .map(({ id, origin }) => ({
-      label: `deployment ${id.slice(0, 12)}${id === world.booted?.id ? " (booted)" : ""}`,
+      label: `deployment ${shortId(id)}${id === world.booted?.id ? " (booted)" : ""}`,
       manifestDigest: origin?.manifestDigest ?? null,
       reference: parseOrNull(origin?.imageReference ?? null, parseOriginReference),
       deploymentId: id,

@@ -20,7 +20,7 @@ import { findStagedEntry } from "./kargs-base.ts";
 import { MACHINE_SOURCE, settleMachine } from "./kargs-image.ts";
 import { applySourceOptions, listSources, type SourcedOptions } from "./kargs-source.ts";
 import { planMenu } from "./menu-plan.ts";
-import { isGivenUp, isGrubTrial } from "./trial.ts";
+import { findNextStart, isGivenUp, isGrubTrial } from "./trial.ts";
 import { requireBooted, type World } from "./world.ts";
 
 /** x86 and arm64 cut a longer command line, without a word. */
@@ -73,7 +73,7 @@ export function findNextEntry(world: World): Target {
   if (staged !== null && world.stagedFile?.locked === false) {
     return { entry: staged, slot: "staged", follower: null };
   }
-  const first = world.live.find(({ deploymentId }) => deploymentId !== null);
+  const first = findNextStart(world);
   if (first === undefined) {
     throw new StateError("missing", "No boot entry leads to a deployment of this system");
   }

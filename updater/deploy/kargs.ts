@@ -7,7 +7,7 @@ import { applySteps, applyTransaction } from "../../shared/txn/apply.ts";
 import { writeText } from "../../shared/txn/plan.ts";
 import { menuPath } from "../boot/boot-menu.ts";
 import type { Deployer } from "./deployer.ts";
-import { replaceEntries, startMenuTrial, writeEntriesSteps } from "./entry-exchange.ts";
+import { replaceMenu, startMenuTrial, writeEntriesSteps } from "./entry-exchange.ts";
 import type { KargsPlan } from "./kargs-plan.ts";
 import { formatStagedFile, type StagedFile } from "./staged-file.ts";
 import { stagedFilePath } from "./state-directory.ts";
@@ -24,8 +24,8 @@ export function applyKargs(
     applySteps([writeText(join(menuPath(boot, "staged"), fileName), text)]);
     return;
   }
-  if (change.isCounted) startMenuTrial(boot, change.entries);
-  applyTransaction(replaceEntries(system, boot, change.entries));
+  if (change.isCounted) startMenuTrial(system, boot, change.entries);
+  replaceMenu(system, boot, change.entries, "texts");
   if (change.restage === null || staged === null) return;
   const path = stagedFilePath(system);
   applyTransaction({

@@ -5,6 +5,7 @@
 
 import { mkdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { shortId } from "../../shared/bytes/hex.ts";
 import { describeError, StateError } from "../../shared/error.ts";
 import { mkdiratIfMissing } from "../../shared/sys/directory.ts";
 import { applySteps } from "../../shared/txn/apply.ts";
@@ -47,7 +48,7 @@ export function mountNextRoot(system: System, program: OwnProgram, root: RootMou
   clearNextRoot(system, program);
   throw new StateError(
     "conflict",
-    `Cannot prepare deployment ${root.id.slice(0, 12)} for a soft reboot: ${difference}, so the settings in the initramfs are not the image's; restart the machine instead`,
+    `Cannot prepare deployment ${shortId(root.id)} for a soft reboot: ${difference}, so the settings in the initramfs are not the image's; restart the machine instead`,
   );
 }
 
@@ -97,7 +98,7 @@ export function mountDeployment(
   } catch (error) {
     throw new StateError(
       "command-failed",
-      `Cannot mount deployment ${root.id.slice(0, 12)} on "${root.target}": ${describeError(error)}`,
+      `Cannot mount deployment ${shortId(root.id)} on "${root.target}": ${describeError(error)}`,
       {},
       { cause: error },
     );

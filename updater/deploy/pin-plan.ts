@@ -4,6 +4,7 @@
 // The pin is an empty file in the deployment's state directory, so it goes with it. bootc knows no pins
 // on composefs and ignores the file.
 
+import { shortId } from "../../shared/bytes/hex.ts";
 import { StateError } from "../../shared/error.ts";
 import type { World } from "./world.ts";
 
@@ -16,7 +17,7 @@ export interface PinPlan {
 
 /** StateError("missing") for a deployment that has no boot entry or no state: there is nothing to keep. */
 export function planPin(world: World, id: string, pinned: boolean): PinPlan {
-  const short = id.slice(0, 12);
+  const short = shortId(id);
   const changes = world.pins.has(id) !== pinned;
   if (!pinned) return { id, pinned, changes };
   const entries = [...world.live, ...(world.staged ?? [])];

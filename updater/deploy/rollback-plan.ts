@@ -3,10 +3,11 @@
 // Running it twice restores the order. Only entries are rewritten: no state, no /etc. Names and sort
 // keys say "bootc" where staging says the distribution, as in bootc, whose updater reads them.
 
+import { shortId } from "../../shared/bytes/hex.ts";
 import { StateError } from "../../shared/error.ts";
 import type { EntryFile } from "./entry-exchange.ts";
 import { planMenu } from "./menu-plan.ts";
-import { isGivenUp } from "./trial.ts";
+import { findNextStart, isGivenUp } from "./trial.ts";
 import { requireBooted, type World } from "./world.ts";
 
 export interface RollbackPlan {
@@ -26,10 +27,17 @@ export function planRollback(world: World): RollbackPlan {
   if (first === undefined || second === undefined) {
     throw new StateError("no-rollback", "No rollback available");
   }
+  const next = findNextStart(world);
+  if (next !== undefined && next !== first) {
+    throw new StateError(
+      "no-rollback",
+      `No rollback available: deployment ${shortId(first.deploymentId!)} has no try left, so the next start goes back to ${shortId(next.deploymentId!)} by itself`,
+    );
+  }
   if (isGivenUp(second)) {
     throw new StateError(
       "no-rollback",
-      `No rollback available: deployment ${second.deploymentId?.slice(0, 12)} did not start when it was tried; "bootc upgrade --retry-failed" or "bootc switch --retry-failed" tries it again`,
+      `No rollback available: deployment ${shortId(second.deploymentId!)} did not start when it was tried; "bootc upgrade --retry-failed" or "bootc switch --retry-failed" tries it again`,
     );
   }
   return {

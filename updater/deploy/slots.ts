@@ -1,9 +1,9 @@
 // Which boot entry is what (bootc.md 4.15): booted = the image that is mounted; staged = what the staged
 // file names; of the other live entries the first in the menu is the rollback, the rest are others. A
-// rollback is queued when the menu's first entry is not the booted one. Pure.
+// rollback is queued when what starts next is not the booted one. Pure.
 
 import type { BootEntry } from "../boot/boot-entry.ts";
-import { isGivenUp } from "./trial.ts";
+import { findNextStart, isGivenUp } from "./trial.ts";
 import type { World } from "./world.ts";
 
 interface Slots {
@@ -24,7 +24,7 @@ export function assignSlots(world: World): Slots {
   const rest = ours.filter(
     (entry) => entry.deploymentId !== world.booted?.id && entry.deploymentId !== stagedId,
   );
-  const first = ours[0];
+  const next = findNextStart(world);
   // What ran out of tries is there to be looked at, not to go back to.
   const rollback = rest.find((entry) => !isGivenUp(entry));
   return {
@@ -32,6 +32,6 @@ export function assignSlots(world: World): Slots {
     rollback,
     others: rest.filter((entry) => entry !== rollback),
     rollbackQueued:
-      world.booted !== null && first !== undefined && first.deploymentId !== world.booted.id,
+      world.booted !== null && next !== undefined && next.deploymentId !== world.booted.id,
   };
 }

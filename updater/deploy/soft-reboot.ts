@@ -5,6 +5,7 @@
 // reboot that cannot go where it should starts what runs once more; if not even that works, the machine
 // restarts as a whole.
 
+import { shortId } from "../../shared/bytes/hex.ts";
 import { StateError } from "../../shared/error.ts";
 import type { Repository } from "../../shared/store/repository.ts";
 import type { OwnProgram } from "../boot/own-program.ts";
@@ -59,7 +60,7 @@ export function decideSoftReboot(
 export function refuseSoftReboot({ id, reasons }: Refusal): StateError {
   return new StateError(
     "conflict",
-    `Cannot soft-reboot into deployment ${id.slice(0, 12)}: ${reasons.join("; ")}; "systemctl reboot" restarts the whole machine`,
+    `Cannot soft-reboot into deployment ${shortId(id)}: ${reasons.join("; ")}; "systemctl reboot" restarts the whole machine`,
     { id },
   );
 }

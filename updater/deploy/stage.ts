@@ -28,6 +28,7 @@ import { readEtcPolicy } from "./etc-policy-files.ts";
 import {
   admitDeployment,
   type DeployedTrust,
+  type ImageClaims,
   observeRunningTrust,
   stateOfTrust,
 } from "./image-admission.ts";
@@ -59,8 +60,7 @@ export interface StageInput {
   readonly locked: boolean;
   /** Also when it failed to start before. */
   readonly retryFailed?: boolean;
-  /** Signed statements that came with it. */
-  readonly statements?: readonly Uint8Array[];
+  readonly claims: ImageClaims;
   /** Also when it proves less than what runs. */
   readonly allowWeakerTrust?: boolean;
 }
@@ -109,8 +109,8 @@ export function prepareStage(
   const trust = admitDeployment(
     { ...deployer, isForThisMachine: true },
     {
-      image,
-      statements: input.statements ?? [],
+      id: image.deploymentId,
+      claims: input.claims,
       running: observeRunningTrust(system, world),
       allowWeaker: input.allowWeakerTrust === true,
     },

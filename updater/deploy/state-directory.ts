@@ -14,6 +14,7 @@
 
 import { lstatSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { shortId } from "../../shared/bytes/hex.ts";
 import { describeError, isErrno, StateError } from "../../shared/error.ts";
 import { MAX_DOCUMENT_BYTES } from "../../shared/format/trust/statement.ts";
 import { decodeText, readSmallFile, readSmallText } from "../../shared/sys/small-file.ts";
@@ -139,7 +140,7 @@ export function readStates(physicalRoot: string): StateListing {
 
 function readState(physicalRoot: string, id: string, problems: string[]): DeploymentState {
   const paths = statePaths(physicalRoot, id);
-  const tell = (problem: string) => problems.push(`Deployment ${id.slice(0, 12)} ${problem}`);
+  const tell = (problem: string) => problems.push(`Deployment ${shortId(id)} ${problem}`);
   const origin = readOrigin(paths, tell);
   const missing = (["etc", "var"] as const).filter((name) => !isDirectory(paths[name]));
   if (missing.length > 0) tell(`has no ${missing.join(" or ")} in its state`);

@@ -1,6 +1,8 @@
 // Which live entry is on trial in this boot, and which deployment has proved itself (docs/boot-assessment.md). Pure.
 
 import type { BootEntry } from "../boot/boot-entry.ts";
+import { GRUB_TRIES } from "../boot/grub-counter.ts";
+import type { BootFailure } from "./boot-failure.ts";
 import type { World } from "./world.ts";
 
 /**
@@ -49,6 +51,43 @@ export function findUntried(world: World): BootEntry | "grubenv" | null {
 export function findGivenUp(world: World): readonly BootEntry[] {
   const ours = world.live.filter(({ deploymentId }) => deploymentId !== null);
   return ours.filter(isGivenUp);
+}
+
+/**
+ * GRUB keeps no counter with an entry: what is known to have failed has no tries left there, unless it runs (somebody
+ * chose it by hand) or is being tried anew.
+ */
+export function markFailed(
+  live: readonly BootEntry[],
+  failures: readonly BootFailure[],
+  { layout, booted, assessment }: Pick<World, "layout" | "booted" | "assessment">,
+): readonly BootEntry[] {
+  if (layout.counting !== "grubenv") return live;
+  const { count } = assessment;
+  const first = live.find(({ deploymentId }) => deploymentId !== null);
+  const tried = count.kind === "grubenv" && !count.blessed ? first : undefined;
+  const isFailed = ({ deploymentId }: BootEntry) =>
+    deploymentId !== booted?.id &&
+    failures.some(
+      ({ id, retrying, isRetryStaged }) =>
+        id === deploymentId && (!retrying || isRetryStaged === true),
+    );
+  return live.map((entry) =>
+    entry !== tried && entry.name.counter === null && isFailed(entry)
+      ? { ...entry, name: { ...entry.name, counter: { left: 0, done: GRUB_TRIES } } }
+      : entry,
+  );
+}
+
+/** The deployment of ours that starts next. GRUB passes over the first one when this start is its last try. */
+export function findNextStart({ live, assessment }: World): BootEntry | undefined {
+  const ours = live.filter(({ deploymentId }) => deploymentId !== null);
+  const { count } = assessment;
+  const lastTry = count.kind === "grubenv" ? count.lastTry : undefined;
+  if (lastTry === undefined) return ours[0];
+  const { fallbackId } = lastTry;
+  const fallback = fallbackId === null ? ours[1] : ours.find(({ name }) => name.id === fallbackId);
+  return fallback ?? ours[0];
 }
 
 /** Its tries ran out. */

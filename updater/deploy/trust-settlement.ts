@@ -5,16 +5,17 @@
 // good. Done again, it does the rest.
 
 import { dirname, join } from "node:path";
+import { shortId } from "../../shared/bytes/hex.ts";
 import { describeError } from "../../shared/error.ts";
 import { type Floor, type FloorPlaces, raiseFloor, readFloor } from "../../shared/trust/floor.ts";
 import { applySteps } from "../../shared/txn/apply.ts";
 import type { Step } from "../../shared/txn/plan.ts";
 import type { BootLayout } from "../boot/boot-layout.ts";
 import type { System } from "../boot/system.ts";
+import { findFloorPlaces } from "../trust/floor-places.ts";
 import { type FloorTarget, findFloorTarget } from "../trust/floor-target.ts";
 import type { ImageTrust } from "../trust/image-trust.ts";
 import { readStartEvidence } from "../trust/running-trust.ts";
-import { findTpm } from "../trust/secure-boot.ts";
 import { applyDelete } from "./delete.ts";
 import { planDelete } from "./delete-plan.ts";
 import { readDeployedTrust } from "./deployed-trust.ts";
@@ -120,7 +121,7 @@ function removeRevoked(
       removed.push(id);
     } catch (error) {
       problems.push(
-        `Revoked deployment ${id.slice(0, 12)} stays in the boot menu: ${describeError(error)}`,
+        `Revoked deployment ${shortId(id)} stays in the boot menu: ${describeError(error)}`,
       );
     }
   }
@@ -136,7 +137,7 @@ function raise(
   const target = planFloor(deployer, world, running);
   if (target?.kind === "wait") waits.push(`The version floor stays: ${target.reason}`);
   if (target?.kind !== "raise") return null;
-  const places = floorPlaces(deployer.system, world.layout, running);
+  const places = findPlaces(deployer.system, world.layout, running);
   const before = readFloor(places);
   // Also where it is high enough already: of the two places one may have lost it.
   const floor = raiseFloor(places, target);
@@ -172,14 +173,12 @@ export function planFloor(
 }
 
 function hasFloorPlace(system: System, layout: BootLayout, running: ImageTrust): boolean {
-  const { espPath, tpmPath } = floorPlaces(system, layout, running);
+  const { espPath, tpmPath } = findPlaces(system, layout, running);
   const { counter } = running.anchors;
   if (counter === "none") return false;
   return espPath !== null || (tpmPath !== null && counter !== "esp");
 }
 
-/** The key of one image only cannot vouch for what the next one reads on the ESP. */
-export function floorPlaces(system: System, layout: BootLayout, running: ImageTrust): FloorPlaces {
-  const espPath = running.hasLastingKeys ? layout.ukiPath : null;
-  return { tpmPath: findTpm(system), espPath, anchors: running.anchors };
+function findPlaces(system: System, layout: BootLayout, running: ImageTrust): FloorPlaces {
+  return findFloorPlaces({ system, layout, isForThisMachine: true }, running);
 }

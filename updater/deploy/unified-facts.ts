@@ -2,8 +2,7 @@
 // deployment has, and which of the ones for every kernel lie on the boot partition already.
 
 import { join } from "node:path";
-import { FormatError, StateError } from "../../shared/error.ts";
-import { parseCmdline } from "../../shared/format/kargs/cmdline.ts";
+import { StateError } from "../../shared/error.ts";
 import type { Repository } from "../../shared/store/repository.ts";
 import { fstatatIfExists } from "../../shared/sys/stat.ts";
 import type { BootDirectory } from "../boot/boot-layout.ts";
@@ -13,9 +12,9 @@ import {
   hashRegularFile,
   listAddons,
 } from "../boot/kernel-directory.ts";
+import { requireAddon } from "../image/addon-file.ts";
 import type { BootImage } from "../image/boot-image.ts";
 import type { ImageFile } from "../image/boot-kernel.ts";
-import { openUkiFile } from "../image/uki-file.ts";
 import {
   type FormerAddons,
   type GlobalAddon,
@@ -44,27 +43,12 @@ export function readUnifiedImage(
         'seal the image with "--allow-missing-verity", or install it anew on a file system with fs-verity',
     );
   }
-  for (const addon of [...kernel.addons, ...kernel.globalAddons]) checkAddon(repo, addon);
+  for (const addon of [...kernel.addons, ...kernel.globalAddons]) requireAddon(repo, addon);
   return {
     sealedCmdline: seal?.cmdline ?? null,
     addons: kernel.addons.map(({ name }) => name),
     globalAddons: kernel.globalAddons.map((addon) => placeGlobalAddon(repo, boot, addon)),
   };
-}
-
-/** prepare-root would take its word before that of the kernel. */
-function checkAddon(repo: Repository, { name, file }: ImageFile): void {
-  using addon = openUkiFile(repo, file, name);
-  const named = parseCmdline(addon.readText(".cmdline") ?? "").find(({ key }) => isImageKey(key));
-  if (named === undefined) return;
-  throw new FormatError(
-    "bad-value",
-    `Addon "${name}" of the image has "${named.text}": only the kernel, or its boot entry, says which image starts; build the addon without it`,
-  );
-}
-
-function isImageKey(key: string): boolean {
-  return ["composefs", "composefs.digest", "ostree"].includes(key);
 }
 
 /** Never in the place of other content: what has the name may be what another deployment starts with. */

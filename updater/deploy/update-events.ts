@@ -5,7 +5,7 @@ import { displayReference, type ImageReference, parseOriginReference } from "../
 import { recordEvent } from "../journal/events.ts";
 import type { BootFailure } from "./boot-failure.ts";
 import type { ImageFacts } from "./image-facts.ts";
-import type { RenewedStatement } from "./statement-renewal.ts";
+import type { RenewedStatement } from "./update-trust.ts";
 import type { World } from "./world.ts";
 
 export interface UpdatedImage {

@@ -14,25 +14,18 @@ import type { PullPlan } from "../image/pull-plan.ts";
 import type { PullProgress } from "../image/pull-progress.ts";
 import { formatOriginReference, type ImageReference } from "../image/reference.ts";
 import type { ImageSource, ResolvedImage } from "../image/resolved-image.ts";
-import { addStatements } from "../image/statement-source.ts";
-import {
-  type BootFailure,
-  describeFailure,
-  type FailedImage,
-  findFailure,
-} from "./boot-failure.ts";
+import { type BootFailure, findFailure } from "./boot-failure.ts";
 import { keepCachedUpdate } from "./cached-update.ts";
 import { applyCleanup, readCleanupScope } from "./cleanup.ts";
 import { planCleanup } from "./cleanup-plan.ts";
 import type { Deployer } from "./deployer.ts";
 import type { BootedImage } from "./environment.ts";
-import { findStatements, observeRunningTrust, requireKnownSigner } from "./image-admission.ts";
+import { observeRunningTrust, readClaims } from "./image-admission.ts";
 import { describeImage, type ImageFacts } from "./image-facts.ts";
+import { findKnown, findSlot, findUnwanted } from "./known-image.ts";
 import { migrateNames } from "./name-migration.ts";
 import { requireKernelSpace, requirePullSpace } from "./space.ts";
 import { applyStage, prepareStage, type StagePreparation, setStagedLock } from "./stage.ts";
-import { type RenewedStatement, renewStatement } from "./statement-renewal.ts";
-import { isGivenUp } from "./trial.ts";
 import {
   recordAvailable,
   recordPulled,
@@ -41,6 +34,12 @@ import {
   type UpdatedImage,
 } from "./update-events.ts";
 import { IMPORTING, STAGING_STEPS, type UpdateStep } from "./update-step.ts";
+import {
+  findSignatures,
+  type RenewedStatement,
+  renewStatement,
+  requireSigner,
+} from "./update-trust.ts";
 import { observeWorld, requireBooted, type World } from "./world.ts";
 
 /** What cleaning up may take of the second within which Ctrl-C has to end the program. */
@@ -104,6 +103,8 @@ export type UpdateOutcome =
       readonly facts: ImageFacts;
       /** Kernel arguments of this machine that its sealed kernel does not take over; "" for none. */
       readonly droppedArguments: string;
+      /** About its trust, one sentence each. */
+      readonly warnings: readonly string[];
     };
 
 export async function updateImage(
@@ -117,9 +118,8 @@ export async function updateImage(
   const resolving = resolveAdmitted(request.source, request.reference);
   const admitted = await raceAbort(resolving, observer.signal);
   const running = observeRunningTrust(system, world);
-  // Artifacts are asked for only where something looks at them.
-  const finding = running.anchors.signed ? addStatements(request.source, admitted.resolved) : null;
-  const resolved = finding === null ? admitted.resolved : await raceAbort(finding, observer.signal);
+  const finding = findSignatures(running, request.source, admitted.resolved);
+  const resolved = await raceAbort(finding, observer.signal);
   const { manifestDigest } = resolved;
   const facts = describeImage(resolved.manifest, resolved.config);
   if (!request.dryRun && request.isExcursion !== true) {
@@ -133,14 +133,7 @@ export async function updateImage(
     const id = known.kind === "already-staged" ? known.id : requireBooted(world).id;
     return { ...known, ...renewStatement(deployer, world, request, { id, resolved }) };
   }
-  requireKnownSigner(
-    { ...deployer, isForThisMachine: true },
-    {
-      running,
-      statements: resolved.statements ?? [],
-      allowWeaker: request.allowWeakerTrust === true,
-    },
-  );
+  requireSigner(deployer, running, request, resolved);
   const failure = findUnwanted(world, request, { manifestDigest });
   const found: UpdatedImage = { reference: request.reference, manifestDigest, facts };
   if (failure !== null) return refuseFailed(system, request, found, failure);
@@ -227,8 +220,8 @@ async function fetchAndStage(
     decision,
     locked: request.downloadOnly,
     retryFailed: request.retryFailed === true,
-    statements: await raceAbort(
-      findStatements(deployer.repo, request.source, resolved, image),
+    claims: await raceAbort(
+      readClaims(deployer.repo, request.source, resolved, image),
       observer.signal,
     ),
     allowWeakerTrust: request.allowWeakerTrust === true,
@@ -246,22 +239,8 @@ async function fetchAndStage(
   cleanUpStaged(deployer, requireBooted(world));
   observer.onStep(null);
   const { droppedArguments } = preparation.plan;
-  return { kind: "staged", id, manifestDigest, facts, droppedArguments };
-}
-
-/** StateError("conflict") when a switch leads to an image that failed to start. */
-function findUnwanted(
-  world: World,
-  request: UpdateRequest,
-  image: FailedImage,
-): BootFailure | null {
-  const failure = request.retryFailed === true ? null : findFailure(world.failures, image);
-  if (failure === null || request.kind === "upgrade") return failure;
-  throw new StateError(
-    "conflict",
-    `${describeFailure(failure)}; "--retry-failed" stages it all the same`,
-    { id: failure.id },
-  );
+  const { warnings } = preparation.trust;
+  return { kind: "staged", id, manifestDigest, facts, droppedArguments, warnings };
 }
 
 function refuseFailed(
@@ -272,35 +251,6 @@ function refuseFailed(
 ): UpdateOutcome {
   if (!checkOnly && !dryRun) recordRefused(system, image, failure);
   return { kind: "failed-before", failure };
-}
-
-/** A deployment of exactly this manifest. */
-function findKnown(
-  world: World,
-  request: UpdateRequest,
-  manifestDigest: string,
-): Extract<UpdateOutcome, { kind: "unchanged" | "already-staged" }> | null {
-  const isKnown = (id: string | undefined) =>
-    world.states.some(
-      (state) => state.id === id && state.origin?.manifestDigest === manifestDigest,
-    );
-  const { stagedFile, booted } = world;
-  if (stagedFile !== null && isKnown(stagedFile.id)) {
-    const lock =
-      request.checkOnly || stagedFile.locked === request.downloadOnly
-        ? "kept"
-        : request.downloadOnly
-          ? "locked"
-          : "unlocked";
-    return { kind: "already-staged", id: stagedFile.id, lock };
-  }
-  return isKnown(booted?.id) ? { kind: "unchanged", slot: "booted" } : null;
-}
-
-function findSlot(world: World, id: string, retries: boolean): "booted" | "rollback" | null {
-  if (world.booted?.id === id) return "booted";
-  const own = world.live.filter((entry) => entry.deploymentId === id);
-  return own.some((entry) => !(retries && isGivenUp(entry))) ? "rollback" : null;
 }
 
 /** What `source` was resolved to, and how to fetch it; without a plan one is made. */

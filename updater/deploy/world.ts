@@ -2,6 +2,7 @@
 // `status` take it and touch nothing else.
 
 import { join } from "node:path";
+import { shortId } from "../../shared/bytes/hex.ts";
 import { describeError, StateError } from "../../shared/error.ts";
 import { type BootAssessment, readAssessment } from "../boot/assessment.ts";
 import type { BootEntry } from "../boot/boot-entry.ts";
@@ -19,10 +20,16 @@ import {
 import { findFixedDefault } from "../boot/loader-default.ts";
 import type { System } from "../boot/system.ts";
 import { isOurAddon } from "../image/boot-kernel.ts";
-import { type BootFailure, readFailures } from "./boot-failure.ts";
+import {
+  type BootFailure,
+  dropLostRetries,
+  type FailedImage,
+  readFailures,
+} from "./boot-failure.ts";
 import type { BootedImage } from "./environment.ts";
 import type { StagedFile } from "./staged-file.ts";
 import { type DeploymentState, readStagedFile, readStates } from "./state-directory.ts";
+import { markFailed } from "./trial.ts";
 
 /** A part that could not be read at all: nothing may be concluded from what it does not show. */
 export type WorldPart = "live" | "staged" | "staged-file" | "states" | "kernels";
@@ -105,18 +112,23 @@ export function observeWorld(
     () => listKernelDirectories(boot),
     [],
   );
-  const failures = readFailures(system.physicalRoot);
-  for (const part of [failures, live, staged, listing]) problems.push(...(part?.problems ?? []));
+  const readUkis = () => listUnifiedKernels(boot);
+  const ukis = readPart("kernels", "Unified kernels cannot be listed", readUkis, []);
+  const listed = readFailures(system.physicalRoot);
+  const failures = dropLostRetries(listed.failures, describeStaged(stagedFile, listing.states));
+  const { layout } = boot;
+  const assessment = readAssessment(system, boot);
+  for (const part of [listed, live, staged, listing]) problems.push(...(part?.problems ?? []));
   if (!unread.includes("states")) problems.push(...findDead(live?.entries ?? [], listing.states));
   problems.push(...findFixedDefault(system, boot));
   if (boot.layout.countingProblem !== null) problems.push(boot.layout.countingProblem);
   return {
     booted,
     bootloader: detectBootloader(system),
-    layout: boot.layout,
-    assessment: readAssessment(system, boot),
-    failures: failures.failures,
-    live: live?.entries ?? [],
+    layout,
+    assessment,
+    failures,
+    live: markFailed(live?.entries ?? [], failures, { layout, booted, assessment }),
     staged: staged?.entries ?? null,
     brokenLive: live?.broken ?? [],
     brokenStaged: staged?.broken ?? [],
@@ -125,12 +137,7 @@ export function observeWorld(
     pins: new Set(listing.states.filter((state) => state.isPinned).map((state) => state.id)),
     leftovers: listing.leftovers,
     kernels,
-    ukis: readPart(
-      "kernels",
-      "Unified kernels cannot be listed",
-      () => listUnifiedKernels(boot),
-      [],
-    ),
+    ukis,
     globalAddons: readPart(
       "kernels",
       "Addons cannot be listed",
@@ -146,6 +153,16 @@ export function observeWorld(
   };
 }
 
+/** A failure may be known by the image's manifest alone. */
+export function describeStaged(
+  staged: StagedFile | null,
+  states: readonly DeploymentState[],
+): FailedImage | null {
+  if (staged === null) return null;
+  const manifestDigest = states.find(({ id }) => id === staged.id)?.origin?.manifestDigest;
+  return { id: staged.id, ...(manifestDigest == null ? {} : { manifestDigest }) };
+}
+
 /** Entries of deployments that are not here: they cannot start. */
 function findDead(live: readonly BootEntry[], states: readonly DeploymentState[]): string[] {
   const known = new Set<string | null>([null, ...states.map(({ id }) => id)]);
@@ -153,7 +170,7 @@ function findDead(live: readonly BootEntry[], states: readonly DeploymentState[]
     .filter(({ deploymentId }) => !known.has(deploymentId))
     .map(
       ({ fileName, deploymentId }) =>
-        `Boot entry "${fileName}" starts deployment ${deploymentId?.slice(0, 12)}, of which there is no state`,
+        `Boot entry "${fileName}" starts deployment ${shortId(deploymentId!)}, of which there is no state`,
     );
 }
 

@@ -75,8 +75,8 @@ export async function makeBootImage(
   transformForBoot(tree, readFile);
   const made = commitTree(repo, tree);
   const seal =
-    kernel.kind === "uki" && unified !== null && unified.cmdline !== null
-      ? requireSeal(repo, kernel, unified.cmdline, { tree, ids: made })
+    kernel.kind === "uki" && unified !== null
+      ? requireSeal(repo, kernel, unified, { tree, ids: made })
       : null;
   const boot = seal === null ? made : commitSealed(repo, tree, made, seal);
   await publishImageStreams(

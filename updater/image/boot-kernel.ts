@@ -5,7 +5,6 @@
 
 import { FormatError } from "../../shared/error.ts";
 import {
-  type ByteString,
   type DirectoryNode,
   type FileNode,
   fromByteString,
@@ -121,14 +120,39 @@ function findUnifiedIn(directory: DirectoryNode, path: string): FoundUnified | n
     if (node?.kind === "file" && isUnified(name)) {
       return { directory: path, fileName: text, file: node };
     }
+    if (node?.kind === "symlink" && isUnified(name)) throw refuseLink(`${path}/${text}`);
     const below = node?.kind === "directory" ? findUnifiedIn(node, `${path}/${text}`) : null;
     if (below !== null) return below;
   }
   return null;
 }
 
-function isUnified(name: ByteString): boolean {
+/** Passed over, it would leave an image that was meant to be sealed with whatever kernel is beside it. */
+function refuseLink(path: string): FormatError {
+  return new FormatError(
+    "unsupported",
+    `Image has a link where a unified kernel should be, "/${path}"; put the file itself there`,
+  );
+}
+
+function isUnified(name: string): boolean {
   return name.endsWith(".efi") && !name.endsWith(ADDON_SUFFIX);
+}
+
+/** Paths in /boot/EFI/Linux that look like unified kernels, and are not the one that boots. */
+export function listOtherKernels(root: DirectoryNode, kernel: BootKernel | null): string[] {
+  const directory = lookupDirectory(root, ESP_KERNELS);
+  const paths = directory === null ? [] : listPrograms(directory, `/${ESP_KERNELS}`);
+  return paths.filter((path) => kernel?.kind !== "uki" || path !== kernel.path);
+}
+
+function listPrograms(directory: DirectoryNode, path: string): string[] {
+  return sortedNames(directory).flatMap((name) => {
+    const node = directory.entries.get(name);
+    const below = `${path}/${fromByteString(name)}`;
+    if (node?.kind === "directory") return listPrograms(node, below);
+    return isUnified(name.toLowerCase()) ? [below] : [];
+  });
 }
 
 function describeUnified(

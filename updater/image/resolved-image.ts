@@ -25,8 +25,15 @@ export interface ResolvedImage {
   readonly manifest: ImageManifest;
   readonly configBytes: Uint8Array;
   readonly config: ImageConfig;
-  /** Signed image statements that came with it, unchecked and in no order; absent: none. */
-  readonly statements?: readonly Uint8Array[];
+  /** Absent: nobody has looked for them. */
+  readonly statements?: FoundStatements;
+}
+
+/** Signed image statements that came with an image, unchecked and in no order. */
+export interface FoundStatements {
+  readonly documents: readonly Uint8Array[];
+  /** Why there may be more than these: one clause for a message, with where and what went wrong. Null: these are all. */
+  readonly gap: string | null;
 }
 
 /** A document on the way from a reference to its image, checked against its digest. */

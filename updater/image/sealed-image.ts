@@ -2,7 +2,8 @@
 // (bootc.md 4.10 f; composefs-rs.md 4.5; docs/decisions/0020)
 //
 // The id may be that of either EROFS format. Every `composefs=` in the line that could name an image of this
-// repository must name this one: prepare-root takes the first that it finds, and must find no other.
+// repository must name this one: prepare-root takes the first that it finds, and must find no other. That goes for the
+// lines of the kernel's other profiles, too, which a boot entry may ask for.
 
 import { FormatError, IntegrityError } from "../../shared/error.ts";
 import { writeErofs } from "../../shared/format/erofs/writer.ts";
@@ -17,7 +18,7 @@ import type { Repository } from "../../shared/store/repository.ts";
 import type { UnifiedKernelFiles } from "./boot-kernel.ts";
 import { openFileContent } from "./file-content.ts";
 import { parseOsRelease } from "./os-release.ts";
-import { openUkiFile } from "./uki-file.ts";
+import { openUkiFile, requireOwnArchitecture } from "./uki-file.ts";
 
 /** What the command line in a unified kernel says. */
 export interface Seal {
@@ -29,28 +30,47 @@ export interface Seal {
   readonly verityOptional: boolean;
 }
 
-export interface UnifiedKernelText {
+export interface SealedLines {
   /** Null: it takes the arguments of its boot entry. */
   readonly cmdline: string | null;
+  /** Of its profiles but the first. */
+  readonly otherCmdlines: readonly string[];
+}
+
+export interface UnifiedKernelText extends SealedLines {
   /** Of the image it was made of; null when it does not say. */
   readonly osRelease: ReadonlyMap<string, string> | null;
 }
 
-/** FormatError when the file is no unified kernel, or has no kernel in it. */
+/** FormatError when the file is no unified kernel, or another machine's, or has no kernel in it. */
 export function readUnifiedKernel(repo: Repository, kernel: UnifiedKernelFiles): UnifiedKernelText {
   using uki = openUkiFile(repo, kernel.file, kernel.path);
+  requireOwnArchitecture(uki, kernel.path);
   if (!uki.sections.some(({ name }) => name === ".linux")) {
     throw new FormatError("bad-value", `"${kernel.path}" of the image has no kernel in it`);
   }
   const osRelease = uki.readText(".osrel");
   return {
-    cmdline: readSealedCmdline(uki),
+    ...readSealedLines(uki, kernel.path),
     osRelease: osRelease === null ? null : parseOsRelease(osRelease),
   };
 }
 
-/** Also an empty section counts: systemd-stub takes nothing else then. */
-export function readSealedCmdline(uki: UnifiedKernel): string | null {
+/** FormatError for a line of which systemd-stub would take a part only. `path`: for messages. */
+export function readSealedLines(uki: UnifiedKernel, path: string): SealedLines {
+  const lines = {
+    cmdline: readSealedCmdline(uki),
+    otherCmdlines: uki.readOtherTexts(".cmdline"),
+  };
+  if (![lines.cmdline, ...lines.otherCmdlines].some((line) => line?.includes("\0"))) return lines;
+  throw new FormatError(
+    "bad-value",
+    `The command line in "${path}" has a zero byte inside, where it would end: build the kernel again`,
+  );
+}
+
+/** A section of nothing but white space counts: systemd-stub takes nothing else then. */
+function readSealedCmdline(uki: UnifiedKernel): string | null {
   const section = uki.sections.find(({ name }) => name === ".cmdline");
   return section === undefined || section.sizeBytes === 0 ? null : uki.readText(".cmdline");
 }
@@ -64,36 +84,43 @@ export interface SealedTree {
 }
 
 /**
- * The image that this kernel starts. IntegrityError("digest-mismatch") when it is another one, with the first
- * difference where the image has the listing that was written when it was sealed.
+ * The image that this kernel starts; null when it says nothing of it by default. IntegrityError("digest-mismatch") when it
+ * is, or could be, another one, with the first difference where the image has the listing that was written when it was
+ * sealed.
  */
 export function requireSeal(
   repo: Repository,
   kernel: UnifiedKernelFiles,
-  cmdline: string,
+  { cmdline, otherCmdlines }: SealedLines,
   image: SealedTree,
-): Seal {
-  const kargs = parseSealedKargs(kernel.path, cmdline);
-  const usable = kargs.filter(({ algorithm }) => algorithm === repo.algorithm);
+): Seal | null {
+  const kargs = cmdline === null ? [] : requireKargs(kernel.path, cmdline);
+  const others = otherCmdlines.flatMap((line) => parseKargs(kernel.path, line));
+  if (kargs.length + others.length === 0) return null;
   const ids = completeIds(repo, image);
   const find = (karg: ComposefsKarg) => [...ids].find(([, id]) => id === karg.digest)?.[0];
-  const [first] = usable;
+  const isUsable = ({ algorithm }: ComposefsKarg) => algorithm === repo.algorithm;
+  const first = kargs.find(isUsable);
   const version = first === undefined ? undefined : find(first);
-  const wrong = usable.find((karg) => find(karg) === undefined);
-  if (first === undefined || version === undefined || wrong !== undefined) {
-    throw describeMismatch(repo, kernel, wrong ?? kargs[0]!, { ...image, ids });
-  }
+  const strange = [...kargs, ...others].find((karg) => isUsable(karg) && find(karg) === undefined);
+  const wrong = strange ?? (first === undefined ? kargs[0] : undefined);
+  if (wrong !== undefined) throw describeMismatch(repo, kernel, wrong, { ...image, ids });
+  if (first === undefined || version === undefined || cmdline === null) return null;
   return { cmdline, id: first.digest, version, verityOptional: first.optional };
 }
 
-/** FormatError when the line names no image, or what it says is malformed. */
-function parseSealedKargs(path: string, cmdline: string): readonly ComposefsKarg[] {
-  let kargs: readonly ComposefsKarg[];
+/** FormatError when what the line says is malformed. */
+function parseKargs(path: string, cmdline: string): readonly ComposefsKarg[] {
   try {
-    kargs = parseComposefsKargs(cmdline);
+    return parseComposefsKargs(cmdline);
   } catch (cause) {
     throw new FormatError("bad-value", `The command line in "${path}" is wrong`, {}, { cause });
   }
+}
+
+/** FormatError also when the line names no image. */
+function requireKargs(path: string, cmdline: string): readonly ComposefsKarg[] {
+  const kargs = parseKargs(path, cmdline);
   if (kargs.length > 0) return kargs;
   throw new FormatError(
     "bad-value",

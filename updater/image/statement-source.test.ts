@@ -76,7 +76,7 @@ function makeArtifact(layers: readonly string[] | string, where: string): Artifa
 
 async function find(source: ImageSource, image = makeImage()): Promise<readonly string[]> {
   const { statements } = await addStatements(source, image);
-  return statements!.map((bytes) => Buffer.from(bytes).toString());
+  return statements.documents.map((bytes) => Buffer.from(bytes).toString());
 }
 
 test("the annotation comes first, and nothing is asked for until more is wanted", async () => {
@@ -122,7 +122,7 @@ test("sixteen are enough", async () => {
   expect(await find(makeSource(all).source, makeImage("first"))).toHaveLength(16);
 });
 
-test("a registry that does not answer has no artifacts; the annotation counts", async () => {
+test("a registry that does not answer: the annotation counts, and the rest is told as missing", async () => {
   const artifacts: ArtifactSource = {
     // biome-ignore lint/correctness/useYield: it fails before.
     async *readArtifacts() {
@@ -130,11 +130,47 @@ test("a registry that does not answer has no artifacts; the annotation counts", 
     },
   };
   const source = { name: "x:y", artifacts } as unknown as ImageSource;
-  expect(await find(source, makeImage("a"))).toEqual(["a"]);
+  const { statements } = await addStatements(source, makeImage("a"));
+  expect(statements.documents.map((bytes) => Buffer.from(bytes).toString())).toEqual(["a"]);
+  expect(statements.gap).toBe('not all statements of "x:y" could be looked for (gone)');
   const asking = async () => {
     for await (const _ of readStatements(source, makeImage("a")));
   };
   await expect(asking()).rejects.toThrow("gone");
+});
+
+test("a layer that the registry does not give does not hide the others, and is told", async () => {
+  const good = makeArtifact(["good"], "good");
+  const failWith = (error: Error): Artifact => ({
+    ...makeArtifact(["bad"], "bad"),
+    readLayer: () => Promise.reject(error),
+  });
+  const read = async (...artifacts: readonly Artifact[]) => {
+    const all: ArtifactSource = {
+      async *readArtifacts() {
+        yield* artifacts;
+      },
+    };
+    const { statements } = await addStatements({ name: "x:y", artifacts: all }, makeImage());
+    return [statements.documents.length, statements.gap];
+  };
+  const refused = failWith(new RegistryError("unauthorized", "wants other credentials"));
+  expect(await read(good, good)).toEqual([2, null]);
+  expect(await read(refused, good)).toEqual([
+    1,
+    'not all statements of "x:y" could be looked for (wants other credentials)',
+  ]);
+  // Asked often enough already: not for 64 artifacts, one after the other.
+  const overloaded = failWith(new RegistryError("unavailable", "cannot answer"));
+  expect(await read(good, overloaded, good)).toEqual([1, expect.stringContaining("cannot answer")]);
+  await expect(read(failWith(new Error("of the disk")))).rejects.toThrow("of the disk");
+});
+
+test("what was looked for is not looked for again", async () => {
+  const { source, asked } = makeSource([["a"]]);
+  const once = await addStatements(source, makeImage());
+  expect((await addStatements(source, once)).statements).toBe(once.statements);
+  expect(asked).toHaveLength(1);
 });
 
 let directory: string;

@@ -4,13 +4,14 @@
 // Lazily: artifacts are looked for when the caller wants more than the annotation.
 
 import * as z from "zod";
-import { FormatError, IntegrityError, RegistryError } from "../../shared/error.ts";
+import { describeError, FormatError, IntegrityError, RegistryError } from "../../shared/error.ts";
 import { digestSchema } from "../../shared/format/oci/digest.ts";
 import { parseJson } from "../../shared/format/oci/json.ts";
 import type { Descriptor, ImageManifest } from "../../shared/format/oci/manifest.ts";
 import { MAX_DOCUMENT_BYTES } from "../../shared/format/trust/statement.ts";
+import { isRetryable } from "../registry/retry.ts";
 import { type Artifact, EMPTY_TYPE } from "./artifact-source.ts";
-import type { ImageSource, ResolvedImage } from "./resolved-image.ts";
+import type { FoundStatements, ImageSource, ResolvedImage } from "./resolved-image.ts";
 
 /** Of an image manifest: the document as text. */
 export const STATEMENT_ANNOTATION = "io.bootc-ts.image-statement.v1";
@@ -27,8 +28,8 @@ export interface FoundStatement {
 }
 
 /**
- * At most 16. What is too large, or an artifact that is broken, does not hide the others. RegistryError when a
- * registry does not say what refers to the image.
+ * At most 16. What is too large, or an artifact that is broken, does not hide the others. Throws after all that was
+ * found when a registry does not say what refers to the image, or does not give all of it.
  */
 export async function* readStatements(
   source: Pick<ImageSource, "name" | "artifacts">,
@@ -41,18 +42,33 @@ export async function* readStatements(
   }
 }
 
-/** The image with all its statements. A registry that does not say what refers to it has none. */
+/**
+ * All statements of the image, once looked for and never twice. Where a registry fails, what was found may be enough
+ * all the same, and what it fails with is kept for whoever finds that it is not.
+ */
 export async function addStatements(
   source: Pick<ImageSource, "name" | "artifacts">,
   image: ResolvedImage,
-): Promise<ResolvedImage> {
-  const statements: Uint8Array[] = [];
+): Promise<ResolvedImage & { readonly statements: FoundStatements }> {
+  if (image.statements !== undefined) return { ...image, statements: image.statements };
+  const documents: Uint8Array[] = [];
+  let gap: string | null = null;
   try {
-    for await (const { document } of readStatements(source, image)) statements.push(document);
+    for await (const { document } of readStatements(source, image)) documents.push(document);
   } catch (error) {
-    if (!(error instanceof RegistryError)) throw error;
+    if (!isFromOutside(error)) throw error;
+    gap = `not all statements of "${source.name}" could be looked for (${describeError(error)})`;
   }
-  return { ...image, statements };
+  return { ...image, statements: { documents, gap } };
+}
+
+/** A registry that fails or answers nonsense; not a disk that does, nor a program that was interrupted. */
+function isFromOutside(error: unknown): boolean {
+  return (
+    error instanceof RegistryError ||
+    error instanceof FormatError ||
+    error instanceof IntegrityError
+  );
 }
 
 async function* readAll(
@@ -65,12 +81,14 @@ async function* readAll(
     yield { document: Buffer.from(text), where };
   }
   if (source.artifacts === undefined) return;
+  const failures: RegistryError[] = [];
   for await (const artifact of source.artifacts.readArtifacts(manifestDigest, mayBeStatement)) {
     for (const layer of listStatementLayers(artifact)) {
-      const document = await readOrNull(artifact, layer);
+      const document = await readOrNull(artifact, layer, failures);
       if (document !== null) yield { document, where: artifact.where };
     }
   }
+  if (failures[0] !== undefined) throw failures[0];
 }
 
 function mayBeStatement(artifactType: unknown): boolean {
@@ -97,12 +115,19 @@ function listStatementLayers({ manifestBytes, where }: Artifact): readonly Descr
   }
 }
 
-/** Null when its bytes are not what the artifact says. */
-async function readOrNull(artifact: Artifact, layer: Descriptor): Promise<Uint8Array | null> {
+/** Null when its bytes are not what the artifact says, or the registry has (`failures`) none. */
+async function readOrNull(
+  artifact: Artifact,
+  layer: Descriptor,
+  failures: RegistryError[],
+): Promise<Uint8Array | null> {
   try {
     return await artifact.readLayer(layer);
   } catch (error) {
     if (error instanceof IntegrityError) return null;
-    throw error;
+    // One that is overloaded or gone was asked several times, and is not asked for all the others, too.
+    if (!(error instanceof RegistryError) || isRetryable(error)) throw error;
+    failures.push(error);
+    return null;
   }
 }

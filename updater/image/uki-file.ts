@@ -2,7 +2,12 @@
 
 import { FormatError } from "../../shared/error.ts";
 import type { FileNode } from "../../shared/format/tree/node.ts";
-import { type OpenUnifiedKernel, readUki } from "../../shared/format/uki/reader.ts";
+import {
+  type ByteFile,
+  type OpenUnifiedKernel,
+  readUki,
+  type UnifiedKernel,
+} from "../../shared/format/uki/reader.ts";
 import { openObject } from "../../shared/store/objects.ts";
 import type { Repository } from "../../shared/store/repository.ts";
 import { pread } from "../../shared/sys/file.ts";
@@ -12,24 +17,44 @@ import { pread } from "../../shared/sys/file.ts";
  * the object is damaged.
  */
 export function openUkiFile(repo: Repository, file: FileNode, name: string): OpenUnifiedKernel {
-  const { content } = file;
+  using resources = new DisposableStack();
+  const program = resources.use(openProgramFile(repo, file, name));
+  const kernel = readUki(program);
+  const owned = resources.move();
+  return { ...kernel, [Symbol.dispose]: () => owned.dispose() };
+}
+
+/** Its bytes, whatever they are. */
+export function openProgramFile(
+  repo: Repository,
+  { content }: FileNode,
+  name: string,
+): ByteFile & Disposable {
   if (content.kind === "inline") {
     const { bytes } = content;
-    const kernel = readUki({ name, sizeBytes: bytes.length, readAt: copyFrom(bytes) });
-    return { ...kernel, [Symbol.dispose]: () => {} };
+    const readAt = copyFrom(bytes);
+    return { name, sizeBytes: bytes.length, readAt, [Symbol.dispose]: () => {} };
   }
   if (content.digest === undefined) {
     throw new FormatError("bad-value", `"${name}" has no content in the object store`);
   }
-  using resources = new DisposableStack();
-  const fd = resources.use(openObject(repo, content.digest));
-  const kernel = readUki({
+  const fd = openObject(repo, content.digest);
+  return {
     name,
     sizeBytes: content.sizeBytes,
     readAt: (target, offset) => pread(fd, target, offset),
-  });
-  const owned = resources.move();
-  return { ...kernel, [Symbol.dispose]: () => owned.dispose() };
+    [Symbol.dispose]: () => fd.close(),
+  };
+}
+
+/** FormatError for a program that is known to be for other machines than this one. */
+export function requireOwnArchitecture({ architecture }: UnifiedKernel, name: string): void {
+  if (architecture === null || architecture === process.arch) return;
+  throw new FormatError(
+    "unsupported",
+    `"${name}" of the image is for ${architecture} machines, and this is one for ${process.arch}: build the image for that`,
+    { path: name },
+  );
 }
 
 function copyFrom(bytes: Uint8Array) {

@@ -28,7 +28,7 @@ import { writeState } from "../deploy/deployment-state.ts";
 import {
   admitDeployment,
   type DeployedTrust,
-  findStatements,
+  readClaims,
   stateOfTrust,
 } from "../deploy/image-admission.ts";
 import { requireEtc } from "../deploy/image-tree.ts";
@@ -177,11 +177,11 @@ async function writeInstallation(
     layout: boot.layout,
     verityOptional: request.allowMissingVerity,
   });
-  const statements = await findStatements(repo, request.source, resolved, image);
+  const claims = await readClaims(repo, request.source, resolved, image);
   const trust = admitDeployment(
     // A disk for another machine has nothing to do with this one's TPM.
     { repo, boot, system, isForThisMachine: !request.genericImage },
-    { image, statements, running: null, allowWeaker: false },
+    { id: image.deploymentId, claims, running: null, allowWeaker: false },
   );
   dropDownloads(repo);
   applyInstall({ request, repo, boot, image, plan, decision, trust, observer });

@@ -4,6 +4,7 @@
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { shortId } from "../../shared/bytes/hex.ts";
 import { describeError } from "../../shared/error.ts";
 import {
   type Dictionary,
@@ -206,7 +207,7 @@ function describeDeployment(
   canSoftReboot: () => boolean,
 ): OstreeHostDeployment {
   const { stateroot, commit, serial, origin } = deployment;
-  const name = `${commit.slice(0, 12)}.${serial}`;
+  const name = `${shortId(commit)}.${serial}`;
   const attempt = <T>(action: () => T): T | null => {
     try {
       return action();

@@ -54,7 +54,7 @@ function describeEntry(entry: EtcEntry | null): string {
 }
 
 /** As it is, unless a terminal or a reader could misunderstand it. */
-function quotePath(path: string): string {
+export function quotePath(path: string): string {
   return /^[\x21-\x7e\u00a1-\ud7ff\ue000-\ufffc]+$/.test(path) ? path : JSON.stringify(path);
 }
 

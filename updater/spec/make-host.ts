@@ -3,6 +3,7 @@
 // Where upstream leaves fields empty on composefs they are filled: `type` is set, `rollbackQueued`
 // also shows in `spec.bootOrder`, and an entry that cannot be described is named in `problems`.
 
+import { shortId } from "../../shared/bytes/hex.ts";
 import type { BootFailure } from "../deploy/boot-failure.ts";
 import type { CachedUpdate } from "../deploy/cached-update.ts";
 import type { Deployment, HostState } from "../deploy/host-state.ts";
@@ -117,7 +118,7 @@ function makeImageStatus(deployment: Deployment, problems: string[]): ImageStatu
   if (image === null) return null;
   if (manifestDigest === null) {
     problems.push(
-      `Deployment ${id.slice(0, 12)} of ${displayReference(image)} has no manifest digest in its origin file`,
+      `Deployment ${shortId(id)} of ${displayReference(image)} has no manifest digest in its origin file`,
     );
     return null;
   }

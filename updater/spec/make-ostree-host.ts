@@ -1,5 +1,6 @@
 // The Host document of a machine that ostree deployed (bootc.md 2.2, the ostree backend). Pure.
 
+import { shortId } from "../../shared/bytes/hex.ts";
 import { displayReference } from "../image/reference.ts";
 import type { CommitImage } from "../ostree/commit-image.ts";
 import type { OstreeHostDeployment, OstreeHostState, OstreeStart } from "../ostree/host-state.ts";
@@ -76,7 +77,7 @@ function makeEntry(deployment: OstreeHostDeployment, problems: string[]): BootEn
   const { reference, current, update, commit } = deployment;
   if (reference !== null && current === null) {
     problems.push(
-      `Deployment ${commit.slice(0, 12)} of ${displayReference(reference)}: its commit does not say which image it is`,
+      `Deployment ${shortId(commit)} of ${displayReference(reference)}: its commit does not say which image it is`,
     );
   }
   const describe = (image: CommitImage | null): ImageStatus | null =>

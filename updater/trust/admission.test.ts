@@ -20,7 +20,7 @@ const by = (names: readonly string[], fields = {}, image = id) =>
 
 function ask(changes: Partial<AdmissionRequest>): AdmissionRequest {
   return {
-    ...{ id, now, image: vendor, running: null, documents: [] },
+    ...{ id, now, image: vendor, running: null, documents: [], gap: null },
     ...{ ownFloor: null, runningFloor: null, allowWeaker: false },
     ...changes,
   };
@@ -213,9 +213,40 @@ describe("which statement is kept", () => {
   });
 });
 
+describe("where not all statements could be looked for", () => {
+  const gap = "not all of them came (status 500)";
+  const remedy = /; not all of them came \(status 500\): try again when that works/;
+
+  test("what was found is enough when it is good", () => {
+    expect(outcome({ gap, documents: [by(["vendor"])] })).toBe("admitted");
+    expect(outcome({ gap, image: forms.unlocked })).toBe("admitted");
+  });
+
+  test.each<[string, Partial<AdmissionRequest>, RegExp]>([
+    ["none was found", {}, /^unsigned: No statement of image \w{12} was found; its own initramfs/],
+    ["one of another", { documents: [by(["thief"])] }, /^untrusted-key: /],
+    [
+      "none, and what runs has keys",
+      { image: forms.unlocked, running: vendor },
+      /^unsigned: Image \w{12} is not signed/,
+    ],
+  ])("%s", (_, changes, expected) => {
+    expect(outcome({ gap, ...changes })).toMatch(expected);
+    expect(outcome({ gap, ...changes })).toMatch(remedy);
+  });
+
+  test("a revoked image is revoked, whatever else might come", () => {
+    const revoked = makeImageTrust({ keys: ["vendor"], revoked: [`digest ${id}`] });
+    expect(outcome({ gap, image: revoked })).toMatch(/^revoked: (?!.*not all of them)/);
+  });
+});
+
 describe("before anything is fetched", () => {
   const check = (documents: readonly Buffer[], changes = {}) =>
-    requireStatement({ allowWeaker: false, documents, now, runningFloor: 5, ...changes }, vendor);
+    requireStatement(
+      { ...{ allowWeaker: false, documents, gap: null, now, runningFloor: 5 }, ...changes },
+      vendor,
+    );
 
   test.each<[string, readonly Buffer[]]>([
     ["for whatever image", [by(["vendor"], {}, other)]],
@@ -235,8 +266,19 @@ describe("before anything is fetched", () => {
     expect(() => check(documents, { allowWeaker: true })).not.toThrow();
   });
 
+  test.each<[string, readonly Buffer[], RegExp]>([
+    ["none", [], /no statement of it was found; /],
+    ["by others", [by(["thief"])], /signed by no key that is trusted here.*; /],
+  ])("%s, and there may be more: says so, and to try again", (_, documents, expected) => {
+    const asking = () => check(documents, { gap: "not all of them came (status 500)" });
+    expect(asking).toThrow(expected);
+    expect(asking).toThrow(/; not all of them came \(status 500\): try again when that works/);
+    expect(asking).not.toThrow(/allow-weaker-trust/);
+    expect(() => check([by(["vendor"])], { gap: "x" })).not.toThrow();
+  });
+
   test("nothing is asked where the machine has no lasting keys", () => {
-    const request = { allowWeaker: false, documents: [], now, runningFloor: null };
+    const request = { allowWeaker: false, documents: [], gap: null, now, runningFloor: null };
     for (const form of ["unlocked", "sealed", "ephemeral"] as const) {
       expect(() => requireStatement(request, forms[form])).not.toThrow();
     }

@@ -25,6 +25,8 @@ export interface AdmissionRequest {
   readonly running: ImageTrust | null;
   /** The signed statements that came with the image, in any order. */
   readonly documents: readonly Uint8Array[];
+  /** Why these may not be all, a clause for a message; null: they are. */
+  readonly gap: string | null;
   /** The lowest versions that the image's initramfs and the running system accept; null: any. */
   readonly ownFloor: number | null;
   readonly runningFloor: number | null;
@@ -65,19 +67,28 @@ export function admitImage(request: AdmissionRequest): Admission {
       ? weakening
       : `Image ${shortId(id)} is less than what runs: ${weakening}`;
   if (allowWeaker) return { document, judgement, warnings: [...warnings, reason] };
-  throw new PolicyError(
-    refusal?.code ?? "rejected",
-    `${reason}; "--allow-weaker-trust" takes it all the same`,
-    { id },
-  );
+  throw new PolicyError(refusal?.code ?? "rejected", addRemedy(reason, request.gap), { id });
+}
+
+/** What was not found may be there: then trying again comes before doing without. */
+function addRemedy(reason: string, gap: string | null): string {
+  return gap === null
+    ? `${reason}; "--allow-weaker-trust" takes it all the same`
+    : addGap(reason, gap);
+}
+
+function addGap(reason: string, gap: string | null): string {
+  return gap === null
+    ? reason
+    : `${reason}; ${gap}: try again when that works, or have the statement in the manifest itself ("bootc container sign")`;
 }
 
 /** Refuses before anything is fetched what can only be refused afterwards: PolicyError. */
 export function requireStatement(
-  request: Pick<AdmissionRequest, "allowWeaker" | "documents" | "now" | "runningFloor">,
+  request: Pick<AdmissionRequest, "allowWeaker" | "documents" | "gap" | "now" | "runningFloor">,
   running: ImageTrust,
 ): void {
-  const { allowWeaker, documents, now, runningFloor: floor } = request;
+  const { allowWeaker, documents, gap, now, runningFloor: floor } = request;
   if (allowWeaker || !running.hasLastingKeys) return;
   const { anchors } = running;
   const { candidates, problems } = mergeStatements(documents, [anchors]);
@@ -87,20 +98,19 @@ export function requireStatement(
   if (refusals.includes(null)) return;
   const nearest = nearestRefusal(refusals.filter((refusal) => refusal !== null));
   const [problem] = problems;
-  const what = problem === undefined ? "it is not signed" : `its statement is unusable: ${problem}`;
-  throw new PolicyError(
-    nearest?.code ?? "unsigned",
-    `${nearest?.message ?? `The image cannot be taken by this machine of signed images: ${what}`}; ` +
-      '"--allow-weaker-trust" takes it all the same',
-  );
+  const missing = gap === null ? "it is not signed" : "no statement of it was found";
+  const what = problem === undefined ? missing : `its statement is unusable: ${problem}`;
+  const reason =
+    nearest?.message ?? `The image cannot be taken by this machine of signed images: ${what}`;
+  throw new PolicyError(nearest?.code ?? "unsigned", addRemedy(reason, gap));
 }
 
 /** The best of the statements, as far as there are any worth keeping; how good it is stands with it. */
-export function chooseStatement(request: AdmissionRequest): JudgedCandidate | null {
+export function chooseStatement(request: Omit<AdmissionRequest, "gap">): JudgedCandidate | null {
   return orderCandidates(judgeCandidates(request).candidates)[0] ?? null;
 }
 
-function judgeCandidates(request: AdmissionRequest): {
+function judgeCandidates(request: Omit<AdmissionRequest, "gap">): {
   readonly candidates: readonly JudgedCandidate[];
   readonly problems: readonly string[];
 } {
@@ -124,7 +134,7 @@ function judgeCandidates(request: AdmissionRequest): {
 }
 
 function judgeOwn(
-  { id, image, now, ownFloor }: AdmissionRequest,
+  { gap, id, image, now, ownFloor }: AdmissionRequest,
   best: JudgedCandidate | null,
   problems: readonly string[],
 ): TrustJudgement {
@@ -134,11 +144,12 @@ function judgeOwn(
   } catch (cause) {
     if (!(cause instanceof PolicyError)) throw cause;
     const why = document === null && problems.length > 0 ? ` (${problems[0]})` : "";
-    throw new PolicyError(
-      cause.code,
-      `${cause.message}${why}; its own initramfs would refuse it, so it cannot be deployed`,
-      { id },
-    );
+    const isUnknown = cause.code === "unsigned" && gap !== null;
+    const what = isUnknown ? `No statement of image ${shortId(id)} was found` : cause.message;
+    const reason = `${what}${why}; its own initramfs would refuse it, so it cannot be deployed`;
+    throw new PolicyError(cause.code, cause.code === "revoked" ? reason : addGap(reason, gap), {
+      id,
+    });
   }
 }
 

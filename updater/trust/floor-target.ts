@@ -3,6 +3,7 @@
 // To the lowest version among the signed deployments that stay in the menu: whatever may be fallen back to
 // starts, and nothing older does ever again. What the running image revokes does not hold it back.
 
+import { shortId } from "../../shared/bytes/hex.ts";
 import { PolicyError } from "../../shared/error.ts";
 import type { TrustAnchors } from "../../shared/format/trust/anchors.ts";
 import { judgeImage } from "../../shared/format/trust/judgement.ts";
@@ -42,7 +43,7 @@ export function findFloorTarget(
     } else if (ownVersion !== null) {
       return {
         kind: "wait",
-        reason: `Deployment ${id.slice(0, 12)} is signed by a key that the running image does not know, and could not start any more`,
+        reason: `Deployment ${shortId(id)} is signed by a key that the running image does not know, and could not start any more`,
       };
     }
   }

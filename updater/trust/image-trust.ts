@@ -4,6 +4,7 @@
 // The tree is taken for the initramfs, which cannot be looked into: whoever changes the directory builds the
 // initramfs anew ("bootc container verify" looks whether that was done).
 
+import { basename, dirname } from "node:path";
 import { describeError, FormatError, PolicyError } from "../../shared/error.ts";
 import { parseComposefsKargs } from "../../shared/format/kargs/composefs.ts";
 import {
@@ -101,11 +102,14 @@ export function readImageTrust(
 }
 
 function readTreeAnchors(root: DirectoryNode, readFile: FileReader): TrustAnchors {
-  const directory = lookup(root, TRUST_DIRECTORY);
+  const directory = childOf(lookup(root, dirname(TRUST_DIRECTORY)), basename(TRUST_DIRECTORY));
+  if (directory !== null && directory.kind !== "directory") {
+    throw wrong(TRUST_DIRECTORY, "it is not a directory");
+  }
   const folder = (name: string) => readFolder(directory, name, readFile);
   const conf = childOf(directory, "trust.conf");
   return parseTrustAnchors({
-    keys: new Map([...folder("keys.d")].filter(([name]) => name.endsWith(".pub"))),
+    keys: folder("keys.d"),
     revoked: folder("revoked.d"),
     conf: conf === null ? null : readText(conf, "trust.conf", readFile),
   });
@@ -120,10 +124,14 @@ function readFolder(
   const folder = childOf(directory, name);
   if (folder === null) return new Map();
   if (folder.kind !== "directory") throw wrong(name, "it is not a directory");
-  const names = sortedNames(folder).map(fromByteString);
-  const shown = names.filter((each) => !each.startsWith("."));
+  const shown = sortedNames(folder).filter((each) => !each.startsWith("."));
   return new Map(
-    shown.map((each) => [each, readText(childOf(folder, each)!, `${name}/${each}`, readFile)]),
+    shown.map((each) => {
+      const text = fromByteString(each);
+      const path = `${name}/${text}`;
+      if (text.includes("\ufffd")) throw wrong(path, "its name is not UTF-8");
+      return [text, readText(folder.entries.get(each)!, path, readFile)];
+    }),
   );
 }
 

@@ -9,7 +9,7 @@ import type { System } from "../boot/system.ts";
 export type SecureBoot = "enabled" | "disabled" | "setup" | "unsupported";
 
 const GLOBAL_VENDOR = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
-const SHIM_VENDOR = "605dab50-e046-4300-abb6-3dd810dd8b23";
+export const SHIM_VENDOR = "605dab50-e046-4300-abb6-3dd810dd8b23";
 
 export function readSecureBoot(system: System): SecureBoot {
   const enabled = readFlag(system, `SecureBoot-${GLOBAL_VENDOR}`);

@@ -7,6 +7,10 @@ import { parseTrustKeys } from "./key.ts";
 const newKey = () =>
   generateKeyPairSync("ed25519").publicKey.export({ format: "pem", type: "spki" }) as string;
 const pem = newKey();
+const base64 = Buffer.from(parseTrustKeys(pem, "x")[0]!.bytes).toString("base64");
+const privateKey = generateKeyPairSync("ed25519").privateKey.export({
+  ...{ format: "pem", type: "pkcs8" },
+}) as string;
 const other = newKey();
 const [key] = parseTrustKeys(pem, "a.pub");
 const [otherKey] = parseTrustKeys(other, "b.pub");
@@ -58,6 +62,23 @@ test("revoked digests of several files", () => {
   expect(signed).toBe(false);
 });
 
+test("what lies beside the keys and is none", () => {
+  expect(parse({ README: "keys of the vendor\n", "old.pem": "", "a.pub": pem }).keys).toEqual([
+    key,
+  ]);
+  expect(parse({ README: "put keys here" }).signed).toBe(false);
+});
+
+test("as many files as there may be", () => {
+  const many = Object.fromEntries(Array.from({ length: 256 }, (_, i) => [`${i}.pub`, pem]));
+  expect(parse(many).keys).toHaveLength(1);
+  expect(() => parse({ ...many, README: "" })).toThrow(
+    '"keys.d" of the trust directory: it has more',
+  );
+  const lists = Object.fromEntries(Array.from({ length: 257 }, (_, i) => [`${i}`, ""]));
+  expect(() => parse({}, lists)).toThrow('"revoked.d" of the trust directory: it has more');
+});
+
 test("trust.conf", () => {
   const conf = "[image]\ncounter=esp\nexpired = warn\nallow-missing-verity=true\n";
   const anchors = parse({}, {}, conf);
@@ -67,6 +88,10 @@ test("trust.conf", () => {
 test.each<[string, Record<string, string>, Record<string, string>, string | null, string]>([
   ["a key that is none", { "a.pub": "x" }, {}, null, '"a.pub"'],
   ["a good and a bad key", { "a.pub": pem, "b.pub": "x" }, {}, null, '"b.pub"'],
+  ["a key under another name", { "vendor.pem": pem }, {}, null, '"keys.d/vendor.pem"'],
+  ["the same in base64", { vendor: `\n${base64}\r\n` }, {}, null, 'names that end in ".pub" count'],
+  ["a private key beside", { "a.pub": pem, "a.key": privateKey }, {}, null, '"keys.d/a.key"'],
+  ["capitals at the end", { "vendor.PUB": pem }, {}, null, '"keys.d/vendor.PUB"'],
   ["a short digest", {}, { r: "digest ab" }, null, '"revoked.d/r" of the trust directory: line 1'],
   ["a digest in capitals", {}, { r: `digest ${"AB".repeat(32)}` }, null, "line 1"],
   ["a digest with algorithm", {}, { r: `digest sha256:${"ab".repeat(32)}` }, null, "line 1"],

@@ -2,11 +2,12 @@
 //
 // - Any key there makes it a machine of signed images, also when all of them are revoked: taking keys
 //   away must never make it accept more.
-// - These files are trusted, so whatever is not understood in them is an error and nothing is skipped.
+// - These files are trusted, so whatever is not understood in them is an error and nothing is skipped. Beside the
+//   keys other files may lie, such as a README; a key under a name that is none of a key is a mistake.
 
 import { FormatError } from "../../error.ts";
 import { parseIni } from "../keyfile/ini.ts";
-import { parseTrustKeys, type TrustKey } from "./key.ts";
+import { holdsKey, parseTrustKeys, type TrustKey } from "./key.ts";
 
 export interface TrustAnchors {
   /** Without the revoked ones, each once. */
@@ -31,16 +32,28 @@ const DIGEST = /^(?:[0-9a-f]{64}|[0-9a-f]{128})$/;
 const FINGERPRINT = /^[0-9a-f]{64}$/;
 const MAX_REVOKED_TEXT = 1024 * 1024;
 
-/** `keys`, `revoked`: file name -> text. `conf`: trust.conf, null when there is none. FormatError. */
+const MAX_FILES = 256;
+
+/** `keys`, `revoked`: all files, name -> text. `conf`: trust.conf, null when there is none. FormatError. */
 export function parseTrustAnchors(files: {
   readonly keys: ReadonlyMap<string, string>;
   readonly revoked: ReadonlyMap<string, string>;
   readonly conf: string | null;
 }): TrustAnchors {
+  for (const [folder, { size }] of [
+    ["keys.d", files.keys],
+    ["revoked.d", files.revoked],
+  ] as const) {
+    if (size > MAX_FILES) throw bad(folder, `it has more than ${MAX_FILES} files`);
+  }
   const revocations: Revocations = { digests: new Set(), keys: new Set() };
   for (const [name, text] of files.revoked) readRevocations(text, name, revocations);
   const keys = new Map<string, TrustKey>();
   for (const [name, text] of files.keys) {
+    if (!name.endsWith(".pub")) {
+      if (!holdsKey(text)) continue;
+      throw bad(`keys.d/${name}`, 'there is a key in it, and only names that end in ".pub" count');
+    }
     for (const key of parseTrustKeys(text, name)) {
       if (!keys.has(key.fingerprint)) keys.set(key.fingerprint, key);
     }

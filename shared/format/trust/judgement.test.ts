@@ -101,7 +101,14 @@ test.each<[string, Row, string | null, string[]]>([
     "expired, tolerated",
     { anchors: trust([current], { expired: "warn" }), document: until("2026-11-22T12:00:00Z") },
     "current.pub",
-    ["Image abababababab... expired at 2026-11-22T12:00:00Z: choose a newer one"],
+    ["Image abababababab expired at 2026-11-22T12:00:00Z: choose a newer one"],
+  ],
+  // Whoever sets the clock back can start it: nothing here knows better (docs/signing.md).
+  [
+    "a clock at 1970",
+    { now: new Date(0), document: until("1999-12-31T23:59:59Z") },
+    "current.pub",
+    [],
   ],
   ["no keys, no statement", { anchors: trust([]), document: null }, null, []],
   [
@@ -159,7 +166,7 @@ test.each<[string, Row, PolicyError["code"], string]>([
     "unsigned",
     "no signature",
   ],
-  ["another image's statement", { document: forOther }, "wrong-image", "(cdcdcdcdcdcd...)"],
+  ["another image's statement", { document: forOther }, "wrong-image", "(cdcdcdcdcdcd)"],
   [
     "another image's statement, by a stranger, too old",
     { document: makeDocument({ ...base, digest: otherId }, stranger), floor: 99 },
@@ -235,6 +242,13 @@ test.each<[string, Row, PolicyError["code"], string]>([
     "expired",
     "expired at 2026-11-22",
   ],
+  ["at the very millisecond", { document: until("2026-11-22T12:00:00Z") }, "expired", "expired at"],
+  [
+    "a second later",
+    { now: new Date("2026-11-22T12:00:01.001Z"), document: until("2026-11-22T12:00:01Z") },
+    "expired",
+    "expired at",
+  ],
   ["expired long ago", { document: until("1999-12-31T23:59:59Z") }, "expired", "expired at 1999"],
 ])("refuses: %s", (_, row, code, message) => {
   try {
@@ -244,7 +258,7 @@ test.each<[string, Row, PolicyError["code"], string]>([
     expect(error).toBeInstanceOf(PolicyError);
     expect((error as PolicyError).code).toBe(code);
     expect((error as PolicyError).message).toContain(message);
-    expect((error as PolicyError).message).toMatch(/^Image abababababab\.\.\. [\x20-\x7e]+$/);
+    expect((error as PolicyError).message).toMatch(/^Image abababababab [\x20-\x7e]+$/);
   }
 });
 

@@ -41,6 +41,13 @@ export function parseTrustKeys(text: string, name: string): readonly TrustKey[] 
   return keys.map((bytes) => makeTrustKey(bytes, name));
 }
 
+/** Whether somebody means it for a key, public or private, of whatever kind. */
+export function holdsKey(text: string): boolean {
+  if (/-----BEGIN [A-Z0-9 ]*(?:PUBLIC|PRIVATE) KEY-----/.test(text)) return true;
+  const lines = text.split("\n").map((line) => line.trim());
+  return lines.some((line) => line !== "" && parseBase64Key(line) !== null);
+}
+
 /** `bytes`: the 32 of a public key. FormatError when signatures of it prove nothing. */
 export function makeTrustKey(bytes: Uint8Array, name: string): TrustKey {
   const unsigned = Uint8Array.from(bytes);

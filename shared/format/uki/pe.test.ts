@@ -1,7 +1,12 @@
 import { expect, test } from "vitest";
-import { buildUki, sectionHeaderAt } from "../../../test/support/uki-builder.ts";
+import {
+  buildUki,
+  MACHINE_AT,
+  OPTIONAL_AT,
+  sectionHeaderAt,
+} from "../../../test/support/uki-builder.ts";
 import { FormatError } from "../../error.ts";
-import { parsePeSections } from "./pe.ts";
+import { parsePeProgram } from "./pe.ts";
 
 const sections = [
   [".osrel", "ID=debian\n"],
@@ -11,7 +16,7 @@ const sections = [
 ] as const;
 const image = buildUki(sections);
 const read = (bytes: Uint8Array) =>
-  parsePeSections(bytes, bytes.length).map(({ name, offset, sizeBytes }) => [
+  parsePeProgram(bytes, bytes.length).profiles[0].map(({ name, offset, sizeBytes }) => [
     name,
     Buffer.from(bytes.subarray(offset, offset + sizeBytes)).toString(),
   ]);
@@ -20,19 +25,36 @@ test("sections with their contents, less the padding", () => {
   expect(read(image)).toEqual(sections);
 });
 
-test("the first of several profiles, on top of what they share", () => {
-  const profiles = buildUki([
+test("each of several profiles, on top of what they share", () => {
+  const bytes = buildUki([
     ...sections,
     [".profile", "ID=first"],
-    [".cmdline", "first"],
     [".profile", "ID=second"],
     [".cmdline", "second"],
   ]);
-  expect(Object.fromEntries(read(profiles))).toMatchObject({
-    ".linux": "kernel",
-    ".profile": "ID=first",
-    ".cmdline": "first",
-  });
+  const { profiles } = parsePeProgram(bytes, bytes.length);
+  const texts = profiles.map((profile) =>
+    Object.fromEntries(
+      profile.map(({ name, offset, sizeBytes }) => [
+        name,
+        Buffer.from(bytes.subarray(offset, offset + sizeBytes)).toString(),
+      ]),
+    ),
+  );
+  expect(texts).toMatchObject([
+    { ".linux": "kernel", ".profile": "ID=first", ".cmdline": "root=UUID=1" },
+    { ".linux": "kernel", ".profile": "ID=second", ".cmdline": "second" },
+  ]);
+});
+
+test.each([
+  [0x8664, "x64"],
+  [0xaa64, "arm64"],
+  [0x14c, "ia32"],
+  [0x1234, null],
+])("machine %i is %s", (machine, architecture) => {
+  const bytes = damaged((b) => b.writeUInt16LE(machine, MACHINE_AT));
+  expect(parsePeProgram(bytes, bytes.length).architecture).toBe(architecture);
 });
 
 function damaged(change: (bytes: Buffer) => void, of = image): Uint8Array {
@@ -64,13 +86,35 @@ test.each([
     ),
     "overlap",
   ],
+  [
+    "sections that overlap in memory only",
+    damaged((b) =>
+      b.writeUInt32LE(b.readUInt32LE(sectionHeaderAt(1) + 12), sectionHeaderAt(0) + 12),
+    ),
+    "overlap",
+  ],
+  [
+    "a section that reaches over others in memory",
+    damaged((b) => b.writeUInt32LE(0xffff_ffff, sectionHeaderAt(1) + 8)),
+    "overlap",
+  ],
+  [
+    "a program for 32 bits where 64 are said",
+    damaged((b) => b.writeUInt16LE(0x10b, OPTIONAL_AT)),
+    "PE32",
+  ],
+  [
+    "a section twice in another profile",
+    buildUki([...sections, [".profile", "a"], [".profile", "b"], [".uname", "1"], [".uname", "2"]]),
+    '".uname" twice',
+  ],
   ["a section twice", buildUki([...sections, [".linux", "other"]]), '".linux" twice'],
 ])("refuses %s", (_, bytes, message) => {
-  expect(() => parsePeSections(bytes, bytes.length)).toThrow(FormatError);
-  expect(() => parsePeSections(bytes, bytes.length)).toThrow(message);
+  expect(() => parsePeProgram(bytes, bytes.length)).toThrow(FormatError);
+  expect(() => parsePeProgram(bytes, bytes.length)).toThrow(message);
 });
 
 test("a file that is longer than what was read of it", () => {
-  expect(parsePeSections(image.subarray(0, 1024), image.length)).toHaveLength(4);
-  expect(() => parsePeSections(image.subarray(0, 1024), 1024)).toThrow(FormatError);
+  expect(parsePeProgram(image.subarray(0, 1024), image.length).profiles[0]).toHaveLength(4);
+  expect(() => parsePeProgram(image.subarray(0, 1024), 1024)).toThrow(FormatError);
 });

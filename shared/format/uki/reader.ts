@@ -2,7 +2,7 @@
 // bytes is the caller's; nothing is run, and every length is bounded before memory is taken.
 
 import { FormatError } from "../../error.ts";
-import { PE_HEADER_BYTES, type PeSection, parsePeSections } from "./pe.ts";
+import { PE_HEADER_BYTES, type PeProgram, type PeSection, parsePeProgram } from "./pe.ts";
 
 const TEXT_LIMIT_BYTES = 256 * 1024;
 const CHUNK_BYTES = 1024 * 1024;
@@ -17,10 +17,14 @@ export interface ByteFile {
 }
 
 export interface UnifiedKernel {
+  /** As `process.arch` names it; null for one that is not known. */
+  readonly architecture: string | null;
   /** Of its first profile. */
   readonly sections: readonly PeSection[];
   /** Text of a section, without what fills it up; null when there is none. FormatError over 256 KiB. */
   readonly readText: (name: string) => string | null;
+  /** The same of the other profiles, of each that has such a section. */
+  readonly readOtherTexts: (name: string) => readonly string[];
   /** The section's bytes in pieces; FormatError when there is none. */
   readonly readChunks: (name: string) => Iterable<Uint8Array>;
 }
@@ -32,11 +36,17 @@ export interface OpenUnifiedKernel extends UnifiedKernel, Disposable {}
 export function readUki(file: ByteFile): UnifiedKernel {
   const head = new Uint8Array(Math.min(file.sizeBytes, PE_HEADER_BYTES));
   readFully(file, head, 0);
-  const sections = readSections(head, file);
-  const find = (name: string) => sections.find((section) => section.name === name) ?? null;
+  const { architecture, profiles } = readProgram(head, file);
+  const [sections, ...others] = profiles;
+  const findIn = (profile: readonly PeSection[], name: string) =>
+    profile.find((section) => section.name === name) ?? null;
+  const find = (name: string) => findIn(sections, name);
   return {
+    architecture,
     sections,
     readText: (name) => readText(file, find(name)),
+    readOtherTexts: (name) =>
+      others.flatMap((profile) => readText(file, findIn(profile, name)) ?? []),
     readChunks: (name) => {
       const section = find(name);
       if (section !== null) return readChunks(file, section);
@@ -82,9 +92,9 @@ function readFully(file: ByteFile, target: Uint8Array, offset: number): void {
   }
 }
 
-function readSections(head: Uint8Array, { name, sizeBytes }: ByteFile): readonly PeSection[] {
+function readProgram(head: Uint8Array, { name, sizeBytes }: ByteFile): PeProgram {
   try {
-    return parsePeSections(head, sizeBytes);
+    return parsePeProgram(head, sizeBytes);
   } catch (cause) {
     if (!(cause instanceof FormatError)) throw cause;
     throw new FormatError(cause.code, `"${name}" is no unified kernel`, { path: name }, { cause });

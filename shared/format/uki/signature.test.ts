@@ -86,7 +86,11 @@ describe("signatures of EFI programs", () => {
   test.each<[string, Buffer, string]>([
     ["nothing", Buffer.alloc(0), "no complete headers"],
     ["headers cut short", makeProgram().subarray(0, 200), "no complete headers"],
-    ["no optional header", Buffer.from(buildUki([[".linux", "x"]])), "no EFI program"],
+    [
+      "another kind of optional header",
+      makeProgram().fill(0, OPTIONAL_AT, OPTIONAL_AT + 2),
+      "no EFI program",
+    ],
     [
       "bytes after the signatures",
       Buffer.concat([signProgram(makeProgram()), Buffer.from("x")]),

@@ -8,6 +8,8 @@ import { FormatError } from "../../error.ts";
 import { PE_HEADER_BYTES } from "./pe.ts";
 import type { ByteFile } from "./reader.ts";
 
+/** "MZ" */
+const DOS_MAGIC = 0x5a4d;
 const PE32 = 0x10b;
 const PE32_PLUS = 0x20b;
 const CHECKSUM_AT = 64;
@@ -16,6 +18,8 @@ const SECURITY_INDEX = 4;
 const COMPARED_BYTES = 1 << 20;
 /** A table begins at a multiple of this. */
 const ALIGNMENT = 8;
+/** Real ones have a few KiB. */
+const TABLE_LIMIT_BYTES = 1 << 20;
 
 interface SignaturePlace {
   readonly checksumAt: number;
@@ -27,6 +31,20 @@ interface SignaturePlace {
 /** FormatError when the file is no EFI program, or has bytes that no signature covers. */
 export function isSignedProgram(file: ByteFile): boolean {
   return findSignatures(file).programBytes < file.sizeBytes;
+}
+
+/** The whole table of signatures, empty when there is none. FormatError as `isSignedProgram`, and over 1 MiB. */
+export function readSignatureTable(file: ByteFile): Uint8Array {
+  const { programBytes } = findSignatures(file);
+  const sizeBytes = file.sizeBytes - programBytes;
+  if (sizeBytes > TABLE_LIMIT_BYTES) throw malformed(file, "has signatures of more than 1 MiB");
+  const table = new Uint8Array(sizeBytes);
+  for (let done = 0; done < sizeBytes; ) {
+    const got = file.readAt(table.subarray(done), programBytes + done);
+    if (got === 0) throw malformed(file, "became shorter while it was read", "truncated");
+    done += got;
+  }
+  return table;
 }
 
 /** Offset of the first byte that differs apart from signatures; null when there is none. FormatError. */
@@ -86,6 +104,9 @@ function findSignatures(file: ByteFile): SignaturePlace {
   const need = (end: number) => {
     if (end > head.length) throw malformed(file, "has no complete headers", "truncated");
   };
+  if (head.length > 1 && view.getUint16(0, true) !== DOS_MAGIC) {
+    throw malformed(file, "is no EFI program");
+  }
   need(64);
   const optionalAt = view.getUint32(60, true) + 24;
   need(optionalAt + 2);

@@ -1,7 +1,7 @@
 // Fuzz target: sections of PE programs. Whatever is accepted lies within the file, apart from each other, and
 // has one section of each name that matters.
 
-import { parsePeSections } from "../../../shared/format/uki/pe.ts";
+import { type PeSections, parsePeProgram } from "../../../shared/format/uki/pe.ts";
 import { buildUki } from "../../support/uki-builder.ts";
 import { type FuzzTarget, PropertyError } from "../target.ts";
 
@@ -26,22 +26,27 @@ export const target: FuzzTarget = {
     ]),
   ],
   check(input) {
-    const sections = parsePeSections(input, input.length).filter(({ sizeBytes }) => sizeBytes > 0);
-    for (const { name, offset, sizeBytes } of sections) {
-      if (offset < 0 || offset + sizeBytes > input.length) {
-        throw new PropertyError(`"${name}" is outside of the file: ${offset} + ${sizeBytes}`);
-      }
-      const others = sections.filter((other) => other.offset !== offset);
-      if (
-        others.some(
-          (other) => other.offset < offset + sizeBytes && offset < other.offset + other.sizeBytes,
-        )
-      ) {
-        throw new PropertyError(`"${name}" overlaps another section`);
-      }
-    }
-    const kernels = sections.filter(({ name }) => name === ".linux");
-    if (kernels.length > 1) throw new PropertyError("There are two kernels");
+    const { profiles } = parsePeProgram(input, input.length);
+    for (const profile of profiles) checkSections(input, profile);
     return true;
   },
 };
+
+function checkSections(input: Uint8Array, profile: PeSections): void {
+  const sections = profile.filter(({ sizeBytes }) => sizeBytes > 0);
+  for (const { name, offset, sizeBytes } of sections) {
+    if (offset < 0 || offset + sizeBytes > input.length) {
+      throw new PropertyError(`"${name}" is outside of the file: ${offset} + ${sizeBytes}`);
+    }
+    const others = sections.filter((other) => other.offset !== offset);
+    if (
+      others.some(
+        (other) => other.offset < offset + sizeBytes && offset < other.offset + other.sizeBytes,
+      )
+    ) {
+      throw new PropertyError(`"${name}" overlaps another section`);
+    }
+  }
+  const kernels = sections.filter(({ name }) => name === ".linux");
+  if (kernels.length > 1) throw new PropertyError("There are two kernels");
+}

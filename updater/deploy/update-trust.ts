@@ -1,18 +1,43 @@
-// A deployment that is there already may get a better statement later: signed by another key as well, or valid
-// for longer. Its image stays as it is, so nothing is staged; the file beside its origin is replaced.
+// Signed statements in the course of an update (decision 0022): looked for and asked for before anything is fetched, and
+// renewed where the image is deployed already. Whether the fetched image may be staged is image-admission.ts's.
 //
-// Never by a worse one: what is there takes part in the choice.
+// A deployment that is there may get a better statement later: signed by another key as well, or valid for longer. Its
+// image stays as it is, so nothing is staged; the file beside its origin is replaced. Never by a worse one: what is
+// there takes part in the choice.
 
 import { writeFileAtomic } from "../../shared/txn/atomic.ts";
-import type { ResolvedImage } from "../image/resolved-image.ts";
+import type { ImageSource, ResolvedImage } from "../image/resolved-image.ts";
+import { addStatements } from "../image/statement-source.ts";
 import { type AdmissionRequest, chooseStatement } from "../trust/admission.ts";
+import { readImageFloor } from "../trust/floor-places.ts";
 import type { ImageTrust } from "../trust/image-trust.ts";
 import { readDeployedTrust } from "./deployed-trust.ts";
 import type { Deployer } from "./deployer.ts";
-import { observeRunningTrust, readFloorFor } from "./image-admission.ts";
+import { observeRunningTrust, requireKnownSigner } from "./image-admission.ts";
 import { statePaths } from "./state-directory.ts";
 import { recordRenewed } from "./update-events.ts";
 import type { World } from "./world.ts";
+
+/** What runs may want a signature: then all statements of the image are looked for, before it is fetched. */
+export async function findSignatures(
+  running: ImageTrust,
+  source: ImageSource,
+  resolved: ResolvedImage,
+): Promise<ResolvedImage> {
+  return running.anchors.signed ? await addStatements(source, resolved) : resolved;
+}
+
+/** PolicyError when no statement is by a key of what runs, where that matters. */
+export function requireSigner(
+  deployer: Deployer,
+  running: ImageTrust,
+  { allowWeakerTrust }: { readonly allowWeakerTrust?: boolean },
+  { statements = { documents: [], gap: null } }: ResolvedImage,
+): void {
+  const allowWeaker = allowWeakerTrust === true;
+  const place = { ...deployer, isForThisMachine: true };
+  requireKnownSigner(place, { running, statements, allowWeaker });
+}
 
 export interface RenewedStatement {
   readonly id: string;
@@ -30,7 +55,7 @@ export function renewStatement(
   { id, resolved }: { readonly id: string; readonly resolved: ResolvedImage },
 ): { readonly renewed?: RenewedStatement } {
   if (checkOnly) return {};
-  const renewed = planRenewal(deployer, world, id, resolved.statements ?? []);
+  const renewed = planRenewal(deployer, world, id, resolved.statements?.documents ?? []);
   if (renewed === null) return {};
   if (!dryRun) {
     const { statement } = statePaths(deployer.system.physicalRoot, id);
@@ -69,10 +94,8 @@ function readFloors(
   image: ImageTrust,
   running: ImageTrust,
 ): Pick<AdmissionRequest, "ownFloor" | "runningFloor"> {
-  const read = (trust: ImageTrust) =>
-    trust.anchors.signed
-      ? readFloorFor({ boot, system, isForThisMachine: true }, trust).value
-      : null;
+  const machine = { system, layout: boot.layout, isForThisMachine: true };
+  const read = (trust: ImageTrust) => readImageFloor(machine, trust)?.value ?? null;
   const ownFloor = read(image);
   return { ownFloor, runningFloor: image === running ? ownFloor : read(running) };
 }
