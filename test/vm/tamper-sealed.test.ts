@@ -232,7 +232,8 @@ describe.runIf(isLong)("a sealed machine under Secure Boot", () => {
         // Or systemd-boot would enrol them, and Secure Boot were on.
         await removeEsp(copy, "/loader/keys");
         await resignEsp(copy, uki(), keys.foreign);
-        const options = `options evil=1 composefs=${first.id}`;
+        // In place of the kernel's own, so the console has to be named again.
+        const options = `options evil=1 console=ttyS0,115200 composefs=${first.id}`;
         await rewriteEntry(copy, 0, (text) => `${text}${options}\n`);
       },
       { secureBoot: "setup" },
