@@ -66,10 +66,17 @@ install_trust() {
 
 # A link to where the addon will put the program. Its libraries stay in the initramfs.
 leave_program_to_addon() {
-    local _program _sum
+    local _copy _program _sum
     _program=$(readlink -f "${dracutsysrootdir-}/usr/lib/bootc/prepare-root")
     _sum=$(sha256sum "$_program")
-    rm -f "$initdir/usr/lib/bootc/prepare-root" "$initdir${_program#"${dracutsysrootdir-}"}"
+    _copy=$initdir${_program#"${dracutsysrootdir-}"}
+    # dracut itself looks for libraries at the very end, when the program is not there any more.
+    # shellcheck disable=SC2086 # as dracut calls it
+    if ! $DRACUT_INSTALL -D "$initdir" ${dracutsysrootdir:+-r "$dracutsysrootdir"} -R -- "$_copy"; then
+        dfatal "bootc: the libraries of $_program cannot be put into the initramfs"
+        exit 1
+    fi
+    rm -f "$initdir/usr/lib/bootc/prepare-root" "$_copy"
     ln -s "runtime/${_sum%% *}/prepare-root" "$initdir/usr/lib/bootc/prepare-root"
 }
 

@@ -39,6 +39,12 @@ say() {
 if [ ! -e "$program" ]; then
     echo "<2>prepare-root: refused: the program is not in this initramfs ($program -> $(readlink "$program")): the UKI addon that brings it is missing, not signed, or for another version; choose another boot entry" > "$log"
 fi
+# What could not even be started has said nothing that anybody hears: 126 and 127 are a loader's, 203 is systemd's.
+case ${EXIT_CODE-}-${EXIT_STATUS-} in
+    exited-126 | exited-127 | exited-203)
+        [ ! -e "$program" ] || echo "<2>prepare-root: refused: the program cannot run in this initramfs (status $EXIT_STATUS): it is damaged, or a library is missing; choose another boot entry" > "$log"
+        ;;
+esac
 if [ "$shell" = yes ] || [ "$break" = yes ]; then
     say "This deployment cannot be started (see above). An emergency shell was asked for"
     exit 0

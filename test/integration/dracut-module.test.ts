@@ -27,6 +27,9 @@ inst_binary() { inst_simple "$1"; inst_simple /usr/bin/bootc; }
 inst_multiple() { :; }
 instmods() { :; }
 check_kernel_module() { [ "$1" = tpm_crb ]; }
+# dracut-install -R: what the executable, the last word, is linked with.
+resolve() { for last; do :; done; [ -e "$last" ] && inst_simple /usr/lib/libprogram.so; }
+DRACUT_INSTALL=resolve
 dfatal() { echo "fatal: $*"; }
 SYSTEMCTL=true systemdsystemunitdir=/usr/lib/systemd/system moddir=$MODULE
 . "$MODULE/module-setup.sh"
@@ -39,6 +42,7 @@ const made = (path: string) => join(scratch, "initramfs", path);
 beforeEach(() => {
   scratch = mkdtempSync(join(tmpdir(), "dracut-module-"));
   put("usr/bin/bootc", "the program");
+  put("usr/lib/libprogram.so", "its library");
   mkdirSync(image("usr/lib/bootc"), { recursive: true });
   symlinkSync("../../bin/bootc", image("usr/lib/bootc/prepare-root"));
   mkdirSync(made("usr/lib/systemd/system"), { recursive: true });
@@ -96,6 +100,14 @@ test("bootc_program=addon leaves the program out, and a link to where an addon p
   const sum = createHash("sha256").update("the program").digest("hex");
   expect(readlinkSync(made("usr/lib/bootc/prepare-root"))).toBe(`runtime/${sum}/prepare-root`);
   expect(readdirSync(made("usr/bin"))).toEqual([]);
+  expect(readFileSync(made("usr/lib/libprogram.so"), "utf8")).toBe("its library");
+});
+
+test("its libraries are not where they should be: dracut ends", () => {
+  rmSync(image("usr/lib/libprogram.so"));
+  const { code, output } = runModule({ bootc_program: "addon" });
+  expect(code).toBe(1);
+  expect(output).toContain("cannot be put into the initramfs");
 });
 
 test("another word for it is told", () => {

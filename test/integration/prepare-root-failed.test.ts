@@ -24,7 +24,12 @@ beforeEach(() => {
 afterEach(() => rmSync(scratch, { recursive: true, force: true }));
 
 /** What systemctl was asked for, line by line, and what the console shows. */
-function runAfter(result: string | undefined, cmdline: string, systemctlCode = 0) {
+function runAfter(
+  result: string | undefined,
+  cmdline: string,
+  systemctlCode = 0,
+  more: Readonly<Record<string, string>> = {},
+) {
   const path = (name: string) => join(scratch, name);
   writeFileSync(path("cmdline"), `${cmdline}\n`);
   writeFileSync(path("console"), "");
@@ -35,7 +40,7 @@ function runAfter(result: string | undefined, cmdline: string, systemctlCode = 0
   argv.push(path("program"), path("kmsg"));
   const environment = result === undefined ? {} : { SERVICE_RESULT: result };
   const { stderr } = spawnSync("sh", argv, {
-    env: { PATH: process.env["PATH"], ...environment },
+    env: { PATH: process.env["PATH"], ...environment, ...more },
     encoding: "utf8",
   });
   expect(stderr).toBe("");
@@ -89,4 +94,17 @@ test("a program that its addon did not bring is named", () => {
   writeFileSync(join(scratch, "program"), "");
   expect(runAfter("exit-code", "quiet").log).toBe("");
   expect(runAfter("success", "quiet").log).toBe("");
+});
+
+test.each([
+  ["126", 1],
+  ["127", 1],
+  ["203", 1],
+  ["1", 0],
+])("a program that ends with %s has said so itself, or could not run", (status, lines) => {
+  writeFileSync(join(scratch, "program"), "");
+  const more = { EXIT_CODE: "exited", EXIT_STATUS: status };
+  const { log } = runAfter("exit-code", "quiet", 0, more);
+  expect(log.split("\n").length - 1).toBe(lines);
+  if (lines > 0) expect(log).toContain(`cannot run in this initramfs (status ${status})`);
 });
