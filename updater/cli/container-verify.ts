@@ -16,6 +16,7 @@ import { parseTransportReference } from "../image/reference.ts";
 import { openSource } from "../image/source.ts";
 import { readStatements } from "../image/statement-source.ts";
 import { formatCanonicalJson } from "../output/json.ts";
+import { showOneLine } from "../output/visible-text.ts";
 import { collectText } from "./container-text.ts";
 import { watchInterruption } from "./interruption.ts";
 import type { Terminal } from "./terminal.ts";
@@ -87,7 +88,7 @@ export function prepareCertificates(
 
 export function printReport(terminal: Terminal, report: VerifyReport): void {
   const row = (label: string, value: string) =>
-    terminal.line(`${`${label}:`.padStart(LABEL_WIDTH)} ${value}`);
+    terminal.line(`${`${label}:`.padStart(LABEL_WIDTH)} ${showOneLine(value)}`);
   const { id, kernel, statement } = report;
   row("Mode", report.mode);
   row("Deployment", id ?? "unknown");
@@ -98,6 +99,6 @@ export function printReport(terminal: Terminal, report: VerifyReport): void {
     const until = statement.expires === null ? "" : `, expires ${statement.expires}`;
     row("Signed", `version ${statement.version}${until}, by ${describeKey(statement.key)}`);
   }
-  for (const warning of report.warnings) terminal.line(`Warning: ${warning}`);
-  for (const finding of report.findings) terminal.line(`Finding: ${finding}`);
+  for (const warning of report.warnings) terminal.line(`Warning: ${showOneLine(warning)}`);
+  for (const finding of report.findings) terminal.line(`Finding: ${showOneLine(finding)}`);
 }

@@ -86,6 +86,12 @@ const ANSWERED = [
   [["internals", "print-json-schema", "--of", "progress"], 0, /"ProgressSteps"/, /^$/],
   [[], 2, /^$/, /^Usage: bootc/],
   [["install"], 2, /^$/, /^Usage: bootc install/],
+  [
+    ["container", "verify", "oci:/no\u001b[2J"],
+    2,
+    /^$/,
+    /^error: [^\u001b]*\/no\\u001b\[2J[^\u001b]+\n$/,
+  ],
   [["switch", "blah://"], 1, /^$/, /^error: [^\u001b]+\n$/],
 ] as const;
 describe("what needs no system", () => {

@@ -7,6 +7,7 @@ import { isatty } from "node:tty";
 import { Command, CommanderError, type CommandUnknownOpts } from "@commander-js/extra-typings";
 import packageJson from "../../package.json" with { type: "json" };
 import { describeError, UsageError } from "../../shared/error.ts";
+import { showControls } from "../output/visible-text.ts";
 import { makeConfigDiffCommand } from "./config-diff.ts";
 import { makeContainerCommand } from "./container.ts";
 import { makeDeleteCommand } from "./delete-deployment.ts";
@@ -32,8 +33,8 @@ const WIDTH_WITHOUT_TERMINAL = 80;
 export async function runBootc(argv: readonly string[]): Promise<number> {
   const program = makeProgram({
     write: writeOut,
-    line: (text) => writeOut(`${text}\n`),
-    note: (text) => writeErr(`${text}\n`),
+    line: (text) => writeOut(`${showControls(text)}\n`),
+    note: (text) => writeErr(`${showControls(text)}\n`),
     progress: writeErr,
     columns: isatty(STDERR) ? terminalColumns() : null,
     isInteractive: isatty(STDOUT),
@@ -107,7 +108,7 @@ function fullName(command: CommandUnknownOpts): string {
 /** The one line that says what is wrong. */
 function complain(text: string): void {
   const prefix = isatty(STDERR) ? "\u001b[31merror:\u001b[0m" : "error:";
-  writeErr(`${prefix} ${text}\n`);
+  writeErr(`${prefix} ${showControls(text)}\n`);
 }
 
 /** process.stderr knows, but touching it makes a descriptor that others share non-blocking. */

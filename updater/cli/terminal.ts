@@ -3,7 +3,7 @@
 export interface Terminal {
   /** Results, to stdout, as they are. */
   readonly write: (text: string) => void;
-  /** One line to stdout. */
+  /** One line to stdout; control characters in it, here and below, are shown as their numbers. */
   readonly line: (text: string) => void;
   /** One line about what is going on, to stderr. */
   readonly note: (text: string) => void;

@@ -226,9 +226,13 @@ Problem: Entry a is broken
     );
   });
 
+  test("an image cannot write lines of its own", () => {
+    const booted = entry({ image: image({ version: "1\nProblem: no" }) });
+    expect(show({ booted })).toContain("Version: 1\\u000aProblem: no (");
+  });
   test("an image cannot write escape sequences to the terminal", () => {
     const booted = entry({ image: image({ version: "1\u001b]0;x\u0007\u009b2J" }) });
-    expect(show({ booted })).toContain(": 1\ufffd]0;x\ufffd\ufffd2J (");
+    expect(show({ booted })).toContain(": 1\\u001b]0;x\\u0007\\u009b2J (");
   });
 
   test("an observed machine", () => {

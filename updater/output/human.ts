@@ -12,6 +12,7 @@ import type {
 } from "../spec/host.ts";
 import { shortTimestamp } from "../spec/timestamp.ts";
 import { floorRows, trustRows } from "./trust-text.ts";
+import { showOneLine } from "./visible-text.ts";
 
 type Slot = "staged" | "booted" | "rollback" | "other";
 
@@ -47,11 +48,11 @@ export function formatHostHuman(host: Host, options: { readonly verbose: boolean
   }
   for (const failed of status.failedDeployments ?? []) blocks.push(formatFailed(failed));
   const problems = status.problems ?? [];
-  if (problems.length > 0) blocks.push(problems.map((problem) => `Problem: ${problem}\n`).join(""));
-  return blocks.join("\n").replace(CONTROL, "\ufffd");
+  if (problems.length > 0) {
+    blocks.push(problems.map((problem) => `Problem: ${showOneLine(problem)}\n`).join(""));
+  }
+  return blocks.join("\n");
 }
-/** Names and versions are written by whoever made the image; none of them may steer the terminal. */
-const CONTROL = /[\x00-\x09\x0b-\x1f\x7f-\x9f]/g;
 
 function formatEntry(slot: Slot, entry: BootEntry, status: HostStatus, verbose: boolean): string {
   const machine = slot === "booted" ? status.trust : undefined;
@@ -96,8 +97,8 @@ function formatFailed(failed: FailedDeployment): string {
 }
 
 function formatBlock(title: string, width: number, rows: readonly Row[]): string {
-  const lines = rows.map(([label, value]) => `${label.padStart(width)}: ${value}\n`);
-  return `${title}\n${lines.join("")}`;
+  const lines = rows.map(([label, value]) => `${label.padStart(width)}: ${showOneLine(value)}\n`);
+  return `${showOneLine(title)}\n${lines.join("")}`;
 }
 
 function imageName({ image }: ImageStatus): string {
