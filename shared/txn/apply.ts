@@ -11,7 +11,7 @@ import { isErrno, StateError, UnsupportedError } from "../error.ts";
 import { S_IFDIR, S_IFMT, S_IFREG } from "../format/tree/node.ts";
 import { fchmod } from "../sys/attributes.ts";
 import { O, RENAME } from "../sys/constants.ts";
-import { mkdiratIfMissing, openDirectory, removeTree } from "../sys/directory.ts";
+import { mkdiratIfMissing, openDirectory } from "../sys/directory.ts";
 import type { Fd } from "../sys/fd.ts";
 import { fsync, openat, openatIfExists, read, readAll, syncfs } from "../sys/file.ts";
 import { renameat2 } from "../sys/link.ts";
@@ -19,6 +19,7 @@ import { fstat, fstatat, fstatatIfExists } from "../sys/stat.ts";
 import { copyFileAtomic, writeFileAtomic } from "./atomic.ts";
 import { isFat, syncPath, syncTree } from "./durable.ts";
 import type { Step, Transaction } from "./plan.ts";
+import { removeDurably } from "./removal.ts";
 import { replaceSymlink } from "./symlink.ts";
 
 const COMPARE_BYTES = 1 << 20;
@@ -65,7 +66,7 @@ function newPath(step: Step): string | null {
 /** The first error is the one to report. */
 function removeQuietly(path: string): void {
   try {
-    removeTree(null, path);
+    removeDurably([path]);
   } catch {}
 }
 
@@ -90,8 +91,7 @@ function applyStep(step: Step): void {
       break;
     case "remove":
       if (fstatatIfExists(null, step.path) === null) break;
-      removeTree(null, step.path);
-      syncPath(dirname(step.path));
+      removeDurably([step.path]);
       break;
     case "exchange":
       exchange(step.a, step.b);

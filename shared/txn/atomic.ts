@@ -9,7 +9,7 @@ import { O } from "../sys/constants.ts";
 import { copyFileContents } from "../sys/copy.ts";
 import { openDirectory } from "../sys/directory.ts";
 import type { Dir, Fd } from "../sys/fd.ts";
-import { fsync, openat, writeAll } from "../sys/file.ts";
+import { fsync, openat, openatIfExists, writeAll } from "../sys/file.ts";
 import { isFat, syncDirectory } from "./durable.ts";
 import { explainNoSpace } from "./no-space.ts";
 import { TemporaryFile } from "./temporary-file.ts";
@@ -69,6 +69,9 @@ function replaceFile(
   const name = path.slice(slash + 1);
   using parent = openDirectory(dir, slash < 0 ? "." : path.slice(0, slash + 1));
   const fat = isFat(parent);
+  // Open until its name is another file's on the disk; removal.ts says why.
+  using _replaced =
+    fat && options.sync !== false ? openatIfExists(parent, name, O.PATH | O.NOFOLLOW) : null;
   try {
     using file = new TemporaryFile(parent, {
       parent: ".",

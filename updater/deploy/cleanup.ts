@@ -1,14 +1,13 @@
 // Removing what nothing boots from any more: kernels, state directories, repository tags, then the
 // repository's own garbage. Only removes; interrupted anywhere, the next run goes on.
 
-import { basename, dirname, join } from "node:path";
+import { join } from "node:path";
 import { collectGarbage, type GarbageOptions } from "../../shared/store/gc.ts";
 import type { Repository } from "../../shared/store/repository.ts";
 import { removeTree } from "../../shared/sys/directory.ts";
 import { removeFrozenTree } from "../../shared/sys/frozen-tree.ts";
 import { stepAside } from "../../shared/sys/priority.ts";
-import { fstatatIfExists } from "../../shared/sys/stat.ts";
-import { syncPath } from "../../shared/txn/durable.ts";
+import { removeDurably } from "../../shared/txn/removal.ts";
 import { kernelRoot } from "../boot/boot-layout.ts";
 import { menuPath } from "../boot/boot-menu.ts";
 import { ADDONS_PARENT, UKI_PARENT } from "../boot/kernel-directory.ts";
@@ -72,10 +71,7 @@ function bootImages(repo: Repository, tag: string): readonly string[] {
 export function removeArtefacts(deployer: Omit<Deployer, "repo">, plan: CleanupPlan): void {
   const { system, boot } = deployer;
   if (plan.stagedFile) removeTree(null, stagedFilePath(system));
-  if (plan.stagedEntries) {
-    const staged = menuPath(boot, "staged");
-    removeAll(dirname(staged), [basename(staged)]);
-  }
+  if (plan.stagedEntries) removeDurably([menuPath(boot, "staged")]);
   // Before kernels: one may be the second name of an entry that is going.
   removeAll(boot.path, plan.strays);
   removeAll(kernelRoot(boot), plan.kernels);
@@ -92,8 +88,7 @@ export function removeArtefacts(deployer: Omit<Deployer, "repo">, plan: CleanupP
 
 /** Onto the disk, so that nothing that is gone takes up room after a power cut. */
 function removeAll(parent: string, names: readonly string[]): void {
-  for (const name of names) removeTree(null, join(parent, name));
-  if (names.length > 0 && fstatatIfExists(null, parent) !== null) syncPath(parent);
+  removeDurably(names.map((name) => join(parent, name)));
 }
 
 /** With `dryRun` nothing is removed, and the result says what would be. Nobody is kept from the disk. */

@@ -9,8 +9,8 @@ import type { Repository } from "../../shared/store/repository.ts";
 import { openDirectory, removeTree } from "../../shared/sys/directory.ts";
 import { fstatatIfExists } from "../../shared/sys/stat.ts";
 import { applySteps, applyTransaction } from "../../shared/txn/apply.ts";
-import { syncPath } from "../../shared/txn/durable.ts";
 import { type Step, type Transaction, writeText } from "../../shared/txn/plan.ts";
+import { removeDurably } from "../../shared/txn/removal.ts";
 import type { BootDirectory } from "../boot/boot-layout.ts";
 import { readKernelDirectories } from "../boot/kernel-directory.ts";
 import type { System } from "../boot/system.ts";
@@ -189,10 +189,7 @@ export function applyStage(
 /** Makes room for what replaces it. */
 function giveUpStaged({ system, boot }: Deployer, kernels: readonly string[]): void {
   applyTransaction(dropStaged(system, boot));
-  for (const name of kernels) {
-    removeTree(null, join(boot.path, name));
-    syncPath(join(boot.path, name, ".."));
-  }
+  removeDurably(kernels.map((name) => join(boot.path, name)));
 }
 
 function undoStage({ system, boot }: Deployer, { plan, kernel }: StagePreparation): void {
@@ -205,7 +202,7 @@ function undoStage({ system, boot }: Deployer, { plan, kernel }: StagePreparatio
     // One that is tried again is in the menu still.
     if (earlier?.id === plan.id || plan.failures !== null) return;
     removeTree(null, paths.directory);
-    for (const path of kernel.own) removeTree(null, path);
+    removeDurably(kernel.own);
   } catch {
     // The first error is the one to report; the next staging or collection removes what is left.
   }
