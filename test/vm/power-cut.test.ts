@@ -120,7 +120,7 @@ test("the power may go after any write", async () => {
     console.log(JSON.stringify(report));
     const faults = [...prefixes.faults, ...judged.faults, ...ext4.faults];
     if (process.env["CRASH_REPORT"] !== undefined) {
-      const lines = [JSON.stringify(report), ...faults, ...prefixes.remarks];
+      const lines = [JSON.stringify(report), ...faults];
       appendFileSync(process.env["CRASH_REPORT"], `${lines.join("\n")}\n`);
     }
     if (process.env["CRASH_KEEP"] !== undefined) {
