@@ -14,15 +14,17 @@ import { O, RENAME } from "../sys/constants.ts";
 import { mkdiratIfMissing, openDirectory } from "../sys/directory.ts";
 import type { Fd } from "../sys/fd.ts";
 import { fsync, openat, openatIfExists, read, readAll, syncfs } from "../sys/file.ts";
-import { renameat2 } from "../sys/link.ts";
+import { renameat2, unlinkat } from "../sys/link.ts";
 import { fstat, fstatat, fstatatIfExists } from "../sys/stat.ts";
 import { copyFileAtomic, writeFileAtomic } from "./atomic.ts";
-import { isFat, syncPath, syncTree } from "./durable.ts";
+import { isDirectory, isFat, syncPath, syncTree } from "./durable.ts";
 import type { Step, Transaction } from "./plan.ts";
 import { removeDurably } from "./removal.ts";
 import { replaceSymlink } from "./symlink.ts";
 
 const COMPARE_BYTES = 1 << 20;
+/** 17 of vfat's directory entries; a boot entry takes 4 to 8, and as many under its temporary name. It is a temporary name, too. */
+const ROOM_NAME = `.${"room".repeat(45)}.partial-000000000000`;
 
 /** prepare, commit, cleanup; throws at the first step that fails. */
 export function applyTransaction(transaction: Transaction): void {
@@ -170,6 +172,7 @@ function exchange(a: string, b: string): void {
   const hasOld = fstatatIfExists(null, b) !== null;
   if (hasOld && fstatatIfExists(null, a) === null) return; // done by an earlier run
   const parents = [...new Set([dirname(a), dirname(b)])];
+  makeRoom(a);
   syncTree(null, a);
   // In its place, not only in the journal: GRUB replays none, and after this one block changes.
   for (const parent of parents) syncFileSystem(parent);
@@ -185,6 +188,22 @@ function exchange(a: string, b: string): void {
     );
   }
   for (const parent of parents) syncFileSystem(parent);
+}
+
+/**
+ * vfat: a directory in use that grows is cut off at its old end when the power goes between two sectors. So it grows before:
+ * by a long name, whose room the next names get. Without space for it, it may have to grow later.
+ */
+function makeRoom(path: string): void {
+  using found = openat(null, path, O.PATH);
+  if (!isFat(found) || !isDirectory(found)) return;
+  try {
+    using directory = openDirectory(null, path);
+    openat(directory, ROOM_NAME, O.CREAT | O.WRONLY, 0o600).close();
+    unlinkat(directory, ROOM_NAME);
+  } catch (error) {
+    if (!isErrno(error, "ENOSPC")) throw error;
+  }
 }
 
 function syncFileSystem(path: string): void {

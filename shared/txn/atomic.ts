@@ -1,8 +1,9 @@
 // Replacing a file in one step: the name stands for the old content or the new, also after a power cut.
 //
 // Order: new content into a temporary file -> mode -> fsync it -> rename -> fsync the directory. On vfat
-// the temporary file has a name, and between rename and the end come fsync of the file again (its
-// directory entry moved) and syncfs; see durable.ts. This is the only place that writes files that matter.
+// the temporary file has a name; fsync of any directory writes the table of clusters, and that of a file its directory entry
+// first, so the directory goes before the file (decision 0023); and between rename and the end come fsync of the file again (its
+// entry moved) and syncfs; see durable.ts. This is the only place that writes files that matter.
 
 import { fchmod } from "../sys/attributes.ts";
 import { O } from "../sys/constants.ts";
@@ -81,6 +82,8 @@ function replaceFile(
     });
     fill(file.fd);
     if (!fat) fchmod(file.fd, options.mode);
+    // Which clusters are taken, and not yet that they are this file's.
+    if (fat && options.sync !== false) fsync(parent);
     if (options.sync !== false) fsync(file.fd);
     file.replace(name);
     if (options.sync === false) return;

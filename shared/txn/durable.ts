@@ -40,6 +40,6 @@ export function syncTree(dir: Dir, path: Path): void {
   fsync(fd);
 }
 
-function isDirectory(fd: Fd): boolean {
+export function isDirectory(fd: Fd): boolean {
   return (fstat(fd).mode & S_IFMT) === S_IFDIR;
 }
