@@ -1,12 +1,14 @@
 // Cleaning and mending the host side of machines in a directory: what an interrupted collection leaves, what a
 // repair makes of damage, and kernels with names from before bootc 1.16.
 
+import { execFileSync } from "node:child_process";
 import {
   existsSync,
   readdirSync,
   readFileSync,
   renameSync,
   rmSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from "node:fs";
@@ -100,6 +102,41 @@ describe("a repair", () => {
     expect(line(after, "options")?.split(" ").toSorted()).toEqual(
       line(before, "options")?.split(" ").toSorted(),
     );
+  });
+
+  test.each(["loader", entries])(
+    "makes the lost directory %s again, with its entry",
+    async (lost) => {
+      rmSync(join(machine.esp, lost), { recursive: true });
+      expect(kinds()).toContain("entry-missing");
+      const { steps } = repairHost(running, running.booted, false, () => {});
+      expect(steps.filter(({ error }) => error !== null)).toEqual([]);
+      expect(listEntries()).toEqual([entryOf(ids.booted)]);
+      const layout = join(machine.directory, "os.oci");
+      writeScratchImage(layout, { version: "4" });
+      expect(await updateScratch(running, layout)).toMatchObject({ kind: "staged" });
+      finalizeStaged(running, running.world());
+      expect(listEntries()).toHaveLength(2);
+    },
+  );
+
+  test.each<[string, (path: string) => void]>([
+    ["a file", (path) => writeFileSync(path, "")],
+    ["a link to nothing", (path) => symlinkSync("nowhere", path)],
+    ["a loop of links", (path) => symlinkSync("bootc", path)],
+    ["a FIFO", (path) => execFileSync("mkfifo", [path])],
+  ])("removes %s where records of starts are kept, so that updates work", async (_, make) => {
+    const path = join(machine.disk, "state/bootc");
+    rmSync(path, { recursive: true });
+    make(path);
+    expect(running.world().problems.join()).toContain('state/bootc" is not a directory');
+    const layout = join(machine.directory, "os.oci");
+    writeScratchImage(layout, { version: "4" });
+    await expect(updateScratch(running, layout)).rejects.toMatchObject({ kind: "state" });
+    expect([...new Set(repair())]).toEqual(["remove"]);
+    expect(running.world().problems).toEqual([]);
+    expect(await updateScratch(running, layout)).toMatchObject({ kind: "staged" });
+    finalizeStaged(running, running.world());
   });
 
   test("writes an origin again, all but where the image is from", () => {

@@ -109,8 +109,13 @@ function applyHostStep(deployer: Deployer, booted: BootedImage, step: HostStep):
       break;
     case "write-entry": {
       const { fileName, text } = step.entry;
-      const path = join(live, fileName);
-      commit(writeText(path, text));
+      // What lost all its entries may have lost their directory.
+      const parents = [dirname(live), live];
+      applyTransaction({
+        prepare: parents.map((path): Step => ({ kind: "mkdir", path, mode: 0o755 })),
+        commit: writeText(join(live, fileName), text),
+        cleanup: [],
+      });
       break;
     }
     case "write-origin": {
