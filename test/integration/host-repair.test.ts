@@ -14,6 +14,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { checkHostSide } from "../../updater/cli/fsck-host.ts";
 import { applyCleanup, readCleanupScope, removeArtefacts } from "../../updater/deploy/cleanup.ts";
 import { type CleanupPlan, planCleanup } from "../../updater/deploy/cleanup-plan.ts";
 import { finalizeStaged } from "../../updater/deploy/finalize.ts";
@@ -147,6 +148,23 @@ describe("a repair", () => {
     expect(repair()).toEqual(["write-origin"]);
     const lines = before.split("\n").filter((line) => !/^\[origin\]|^container/.test(line));
     expect(readFileSync(origin, "utf8")).toBe(lines.join("\n"));
+  });
+
+  test("takes back the word that a restart is called for, with what was staged", () => {
+    const word = join(machine.run, "reboot-required");
+    writeFileSync(word, "bootc: Reboot required for image: x\n");
+    rmSync(statePaths(machine.disk, ids.staged).directory, { recursive: true });
+    const ignore = () => {};
+    const terminal = {
+      ...{ write: ignore, line: ignore, note: ignore, progress: ignore },
+      ...{ columns: null, isInteractive: false },
+    };
+    const session = { ...running, problems: [], [Symbol.dispose]: ignore };
+    const options = { metadataOnly: false, repair: true, dryRun: true };
+    checkHostSide(terminal, session, options);
+    expect(existsSync(word)).toBe(true);
+    expect(checkHostSide(terminal, session, { ...options, dryRun: false }).findings).toEqual([]);
+    expect(existsSync(word)).toBe(false);
   });
 
   test("gives up a staged deployment that cannot be applied; the next update stages it again", async () => {

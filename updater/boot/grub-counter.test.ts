@@ -49,6 +49,17 @@ describe.each<[string, () => void]>([
   });
 });
 
+test("a file in the place of GRUB's other directory is passed over", () => {
+  writeFileSync(join(path, "grub2"), "");
+  writeFileSync(file, "");
+  expect(counting()).toEqual({
+    kind: "none",
+    reason: expect.stringMatching(/signature|cannot write/),
+  });
+  rmSync(join(path, "grub"), { recursive: true });
+  expect(counting()).toEqual({ kind: "none", reason: null });
+});
+
 test("a script that is none is passed over", () => {
   rmSync(join(path, "grub/bootc.cfg"));
   execFileSync("mkfifo", [join(path, "grub/fifo.cfg")]);

@@ -5,7 +5,7 @@
 // The block is written in place and flushed: GRUB finds it by its disk blocks and replays no journal, so a
 // file that was replaced may not be there for it after a power cut (boot-counting-and-esp.md 2).
 
-import { existsSync, readdirSync, realpathSync } from "node:fs";
+import { existsSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { describeError, FormatError, StateError } from "../../shared/error.ts";
 import {
@@ -36,15 +36,21 @@ type GrubCounting =
 
 /** Whether GRUB counts on this machine; `bootPath` has its directory. */
 export function readGrubCounting(system: System, bootPath: string): GrubCounting {
-  const directory = GRUB_DIRECTORIES.map((name) => join(bootPath, name)).find((path) =>
-    existsSync(path),
-  );
-  if (directory === undefined || !hasCountingScript(directory))
-    return { kind: "none", reason: null };
+  const directory = GRUB_DIRECTORIES.map((name) => join(bootPath, name)).find(isDirectory);
+  if (directory === undefined) return { kind: "none", reason: null };
   try {
+    if (!hasCountingScript(directory)) return { kind: "none", reason: null };
     return checkEnvironmentFile(system, join(directory, "grubenv"));
   } catch (error) {
     return { kind: "none", reason: describeError(error) };
+  }
+}
+
+function isDirectory(path: string): boolean {
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    return false; // nothing, or a loop of links: GRUB finds nothing there, either
   }
 }
 

@@ -122,12 +122,7 @@ export function observeWorld(
   for (const part of [listed, live, staged, listing]) problems.push(...(part?.problems ?? []));
   if (!unread.includes("states")) problems.push(...findDead(live?.entries ?? [], listing.states));
   problems.push(...findFixedDefault(system, boot));
-  const obstacle = findRecordObstacle(system.physicalRoot);
-  if (obstacle !== null) {
-    problems.push(
-      `Records of starts cannot be kept, and no update applied: "${obstacle}" is not a directory; "bootc internals fsck --repair" removes it`,
-    );
-  }
+  problems.push(...describeObstacle(system));
   if (boot.layout.countingProblem !== null) problems.push(boot.layout.countingProblem);
   return {
     booted,
@@ -158,6 +153,14 @@ export function observeWorld(
     unread,
     problems,
   };
+}
+
+function describeObstacle({ physicalRoot }: System): readonly string[] {
+  const path = findRecordObstacle(physicalRoot);
+  if (path === null) return [];
+  return [
+    `Records of starts cannot be kept, and no update applied: "${path}" is not a directory; "bootc internals fsck --repair" removes it`,
+  ];
 }
 
 /** A failure may be known by the image's manifest alone. */
