@@ -14,6 +14,7 @@ import { O, RENAME } from "../sys/constants.ts";
 import { mkdiratIfMissing, openDirectory, removeTree } from "../sys/directory.ts";
 import type { Fd } from "../sys/fd.ts";
 import { fsync, openat, openatIfExists, read, readAll, syncfs } from "../sys/file.ts";
+import { removeFrozenTree } from "../sys/frozen-tree.ts";
 import { renameat2 } from "../sys/link.ts";
 import { fstat, fstatat, fstatatIfExists } from "../sys/stat.ts";
 import { copyFileAtomic, writeFileAtomic } from "./atomic.ts";
@@ -89,9 +90,7 @@ function applyStep(step: Step): void {
       syncPath(dirname(step.path));
       break;
     case "remove":
-      if (fstatatIfExists(null, step.path) === null) break;
-      removeTree(null, step.path);
-      syncPath(dirname(step.path));
+      remove(step.path);
       break;
     case "exchange":
       exchange(step.a, step.b);
@@ -100,6 +99,15 @@ function applyStep(step: Step): void {
       syncPath(step.path);
       break;
   }
+}
+
+/** A directory, such as the menu before this one, is ours as a whole, whatever flags a file in it got while it was in use. */
+function remove(path: string): void {
+  const stat = fstatatIfExists(null, path);
+  if (stat === null) return;
+  if ((stat.mode & S_IFMT) === S_IFDIR) removeFrozenTree(null, path);
+  else removeTree(null, path);
+  syncPath(dirname(path));
 }
 
 function makeDirectory(path: string, mode: number): void {

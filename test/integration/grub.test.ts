@@ -1,6 +1,7 @@
 // The life of a machine that GRUB starts: an update to an older version, failing starts, rollback, collection;
 // and one on which GRUB starts unified kernels.
 
+import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -335,6 +336,22 @@ describe("the running deployment's entry is lost", () => {
     using next = startGrub(machine);
     expect(next.booted.id).toBe(ids.b);
   });
+});
+
+test("an entry that somebody made immutable is in every menu, and no update stops at it", async () => {
+  await install("10");
+  const [name, text] = ["a.conf", "title C\nlinux /c\n"];
+  const path = join(grubPaths(machine).entries, name);
+  writeFileSync(path, text);
+  execFileSync("chattr", ["+i", path]);
+  for (const version of ["11", "12"]) {
+    using running = startGrub(machine);
+    assess(running, true);
+    await stage(running, version);
+    finalizeStaged(running, running.world());
+    expect(existsSync(grubPaths(machine).staged)).toBe(false);
+    expect(readFileSync(path, "utf8")).toBe(text);
+  }
 });
 
 test("three updates: what no entry leads to is collected, also in /boot", async () => {

@@ -1,7 +1,7 @@
 // Removing what nothing boots from any more: kernels, state directories, repository tags, then the
 // repository's own garbage. Only removes; interrupted anywhere, the next run goes on.
 
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 import { collectGarbage, type GarbageOptions } from "../../shared/store/gc.ts";
 import type { Repository } from "../../shared/store/repository.ts";
 import { removeTree } from "../../shared/sys/directory.ts";
@@ -74,7 +74,8 @@ export function removeArtefacts(deployer: Omit<Deployer, "repo">, plan: CleanupP
   if (plan.stagedFile) removeTree(null, stagedFilePath(system));
   if (plan.stagedEntries) {
     const staged = menuPath(boot, "staged");
-    removeAll(dirname(staged), [basename(staged)]);
+    removeFrozenTree(null, staged);
+    syncPath(dirname(staged));
   }
   // Before kernels: one may be the second name of an entry that is going.
   removeAll(boot.path, plan.strays);
