@@ -107,13 +107,23 @@ function applyStep(step: Step): void {
 function makeDirectory(path: string, mode: number): void {
   if (!mkdiratIfMissing(null, path, mode)) {
     // A file in the way would only be noticed steps later, with a less clear error.
-    if ((fstatat(null, path, { follow: true }).mode & S_IFMT) === S_IFDIR) return;
+    if (leadsToDirectory(path)) return;
     throw new StateError("conflict", `"${path}" is not a directory`, { path });
   }
   using fd = openDirectory(null, path);
   if (!isFat(fd)) fchmod(fd, mode);
   fsync(fd);
   syncPath(dirname(path));
+}
+
+/** Also through a link; one that leads nowhere is none. */
+function leadsToDirectory(path: string): boolean {
+  try {
+    return (fstatat(null, path, { follow: true }).mode & S_IFMT) === S_IFDIR;
+  } catch (error) {
+    if (isErrno(error, "ENOENT", "ELOOP")) return false;
+    throw error;
+  }
 }
 
 /** True when the file is there already, which is then made durable: it may be of a run that was cut. */

@@ -11,35 +11,43 @@ import { O } from "../sys/constants.ts";
 import { openDirectory, readDirectory, removeTree } from "../sys/directory.ts";
 import type { Fd, Path } from "../sys/fd.ts";
 import { openatIfExists } from "../sys/file.ts";
-import { fstat } from "../sys/stat.ts";
+import { removeFrozenTree } from "../sys/frozen-tree.ts";
+import { fstat, fstatatIfExists } from "../sys/stat.ts";
 import { isFat, syncDirectory } from "./durable.ts";
 
 /** Of descriptors. No boot partition has so many files of ours; a heap of foreign ones must not stop us. */
 const HOLD_LIMIT = 256;
 
-/** rm -r of each path, also of missing ones. On the disk when it returns. */
+/**
+ * rm -r of each path, also of missing ones. On the disk when it returns. A directory, such as the menu before this one, is ours
+ * as a whole, whatever flags a file in it got while it was in use.
+ */
 export function removeDurably(paths: readonly string[]): void {
   for (const [parent, siblings] of Map.groupBy(paths, dirname)) {
     using directory = openatIfExists(null, parent, O.RDONLY | O.DIRECTORY);
-    if (directory !== null)
-      removeNames(
-        directory,
-        siblings.map((path) => basename(path)),
-      );
+    if (directory !== null) removeFrom(directory, siblings);
   }
 }
 
-function removeNames(directory: Fd, names: readonly string[]): void {
+function removeFrom(directory: Fd, paths: readonly string[]): void {
+  const names = paths.map((path) => basename(path));
   const fat = isFat(directory);
   const held: Fd[] = [];
   try {
     if (fat) for (const name of names) hold(directory, name, held);
-    for (const name of names) removeTree(directory, name);
+    for (const name of names) removeName(directory, name);
     syncDirectory(directory);
   } finally {
     for (const fd of held) fd.close();
   }
   if (fat) syncDirectory(directory);
+}
+
+function removeName(directory: Fd, name: string): void {
+  const stat = fstatatIfExists(directory, name);
+  if (stat === null) return;
+  if ((stat.mode & S_IFMT) === S_IFDIR) removeFrozenTree(directory, name);
+  else removeTree(directory, name);
 }
 
 function hold(directory: Fd, name: Path, held: Fd[]): void {

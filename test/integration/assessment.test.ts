@@ -267,7 +267,7 @@ describe("an update that does not start", () => {
       const plan = planFailure({ ...running.world(), booted }, { ...failed, id: target });
       if (plan.kind !== "failed") throw new Error(plan.kind);
       expect(plan.restarts).toBe(true);
-      noteFailedStart(running.system, plan);
+      expect(noteFailedStart(running.system, plan)).toBeNull();
       spendStart(running.boot, plan);
       expect(readdirSync(entries())).toContain(`bootc_fedora-2-1+${left}-${3 - left}.conf`);
     }
@@ -277,6 +277,17 @@ describe("an update that does not start", () => {
     expect(back.world().failures).toMatchObject([
       { id: target, attempts: 3, reason: "unit", detail: "After a soft reboot: x.service failed" },
     ]);
+  });
+
+  test("what cannot be written down is told, and keeps nobody from restarting", async () => {
+    writeScratchImage(image(), { version: "1" });
+    await installScratch(machine, image());
+    using running = machine.boot();
+    const plan = planFailure(running.world(), { ...failed, id: running.booted.id });
+    if (plan.kind !== "failed") throw new Error(plan.kind);
+    rmSync(join(machine.disk, "state/bootc"), { recursive: true, force: true });
+    writeFileSync(join(machine.disk, "state/bootc"), "");
+    expect(noteFailedStart(running.system, plan)).toMatch(/state\/bootc" is not a directory$/);
   });
 
   test("a boot that is blessed after staging is not counted in the menu that shutdown makes", async () => {

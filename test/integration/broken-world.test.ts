@@ -172,6 +172,30 @@ test("files that are no entries are in every menu that follows", async () => {
   }
 });
 
+test.each([
+  ["esp/EFI/Linux/bootc", DAMAGES.empty],
+  ["esp/EFI/Linux/bootc", DAMAGES.loop],
+  ["esp/loader/addons", DAMAGES.empty],
+])(
+  "what is no directory at %s is a problem and stops no verb but those that remove",
+  async (place, inflict) => {
+    using machine = copyMachine(original);
+    using running = machine.resume(ids.booted);
+    inflict(join(machine.directory, place));
+    for (const verb of [
+      "status",
+      "check",
+      "repair",
+      "gc",
+      "upgrade",
+      "finalize",
+      "rollback",
+    ] as const) {
+      await VERBS[verb](running, machine);
+    }
+  },
+);
+
 test("an origin that does not say where its image is from is a problem", () => {
   using machine = copyMachine(original);
   using running = machine.resume(ids.booted);

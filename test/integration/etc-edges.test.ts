@@ -164,6 +164,19 @@ describe("merging", () => {
     expect(existsSync(at("out2"))).toBe(false);
   });
 
+  test("hard links whose first name has a path longer than a path can be", () => {
+    const sides = make({}, {}, {});
+    const down = `for _ in $(seq 20); do mkdir ${"d".repeat(250)}; cd ${"d".repeat(250)}; done`;
+    const up = "for _ in $(seq 20); do cd -P ..; ln d*/[ae] e; done";
+    const script = `${down}; echo x >a; ${up}`;
+    execFileSync("bash", ["-euc", script], { cwd: at("c") });
+    mergeEtc(...sides, at("out"));
+    const list = ["-printf", "%f %y %m %n %s\\n"];
+    const found = (side: string) => execFileSync("find", [".", ...list], { cwd: at(side) });
+    expect(found("out").toString()).toContain("e f 644 21 2\n");
+    expect(found("out").toString()).toBe(found("c").toString());
+  });
+
   test("a disk that fills up halfway leaves nothing and says so", () => {
     const sides = make({}, { a: "1" }, { n: "1" });
     writeFileSync(at("c/large"), Buffer.alloc(12 << 20, "x"));

@@ -415,3 +415,15 @@ describe("bootc edit", () => {
     fails("edit", /your text is kept.*bootc edit -f/, 1, "export EDITOR=\"sh -c 'echo x >\\$0'\"");
   });
 });
+
+test("a failed start is judged where nothing can be written any more", () => {
+  const outcome = runOnHost(scratch, "internals assess-boot failed", {
+    root: `composefs:${ids.b}`,
+    cmdline: `quiet composefs=?${ids.b}`,
+    prepare: 'cp -a "$SCRATCH/disk/." /sysroot',
+  });
+  const lines = outcome.output.split("\n");
+  expect(lines[0]).toMatch(/^Nothing can be changed here: "\/sysroot" is not a mount point/);
+  expect(lines.slice(1)).toEqual(["This start is not on trial"]);
+  expect(outcome.code).toBe(0);
+});

@@ -1,7 +1,8 @@
 // The life of a machine that GRUB starts: an update to an older version, failing starts, rollback, collection;
 // and one on which GRUB starts unified kernels.
 
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { makeParameter, replaceParameter } from "../../shared/format/kargs/cmdline.ts";
@@ -12,6 +13,7 @@ import { applyDelete } from "../../updater/deploy/delete.ts";
 import { planDelete } from "../../updater/deploy/delete-plan.ts";
 import { planFailure, spendStart } from "../../updater/deploy/failed-start.ts";
 import { finalizeStaged } from "../../updater/deploy/finalize.ts";
+import { inspectHost, repairHost } from "../../updater/deploy/host-repair.ts";
 import { makeHostState } from "../../updater/deploy/host-state.ts";
 import { applyKargs } from "../../updater/deploy/kargs.ts";
 import { planKargs } from "../../updater/deploy/kargs-plan.ts";
@@ -282,6 +284,74 @@ test("a power cut between the new order and the environment block starts the goo
   }
   using running = startGrub(machine);
   expect(running.booted.id).toBe(a);
+});
+
+describe("the running deployment's entry is lost", () => {
+  let ids: { a: string; b: string };
+  beforeEach(async () => {
+    const a = await install("10");
+    using running = startGrub(machine);
+    const b = await stage(running, "11");
+    finalizeStaged(running, running.world());
+    ids = { a, b };
+  });
+  const entryOf = (id: string) =>
+    live()!.find(
+      (name) =>
+        name.endsWith(".conf") &&
+        readFileSync(join(grubPaths(machine).entries, name), "utf8").includes(`composefs=?${id}`),
+    )!;
+
+  test.each<[string, string, () => void]>([
+    ["gone", "entry-missing", () => rmSync(join(grubPaths(machine).entries, entryOf(ids.b)))],
+    [
+      "cut off",
+      "entry-broken",
+      () => writeFileSync(join(grubPaths(machine).entries, entryOf(ids.b)), "title"),
+    ],
+  ])("%s: a repair makes the menu anew, and updates go on", async (_, kind, lose) => {
+    using running = startGrub(machine);
+    assess(running, true);
+    const before = readFileSync(join(grubPaths(machine).entries, entryOf(ids.b)), "utf8");
+    lose();
+    expect(inspectHost(running, running.booted, false)).toMatchObject([{ kind }]);
+    const { remaining } = repairHost(running, running.booted, false, () => {});
+    expect(remaining).toEqual([]);
+    const after = readFileSync(join(grubPaths(machine).entries, entryOf(ids.b)), "utf8");
+    const lines = (text: string) => text.split("\n").filter((line) => /^(linux|initrd)/.test(line));
+    expect(lines(after)).toEqual(lines(before));
+    expect(menuOrder()).toEqual([entryOf(ids.a), entryOf(ids.b)].map((name) => name.slice(0, -5)));
+    const c = await stage(running, "12");
+    finalizeStaged(running, running.world());
+    using next = startGrub(machine);
+    expect(next.booted.id).toBe(c);
+  });
+
+  test("with all others, and their directory", async () => {
+    using running = startGrub(machine);
+    assess(running, true);
+    rmSync(join(grubPaths(machine).boot, "loader"), { recursive: true });
+    expect(repairHost(running, running.booted, false, () => {}).remaining).toEqual([]);
+    expect(menuOrder()).toEqual([entryOf(ids.b).slice(0, -5)]);
+    using next = startGrub(machine);
+    expect(next.booted.id).toBe(ids.b);
+  });
+});
+
+test("an entry that somebody made immutable is in every menu, and no update stops at it", async () => {
+  await install("10");
+  const [name, text] = ["a.conf", "title C\nlinux /c\n"];
+  const path = join(grubPaths(machine).entries, name);
+  writeFileSync(path, text);
+  execFileSync("chattr", ["+i", path]);
+  for (const version of ["11", "12"]) {
+    using running = startGrub(machine);
+    assess(running, true);
+    await stage(running, version);
+    finalizeStaged(running, running.world());
+    expect(existsSync(grubPaths(machine).staged)).toBe(false);
+    expect(readFileSync(path, "utf8")).toBe(text);
+  }
 });
 
 test("three updates: what no entry leads to is collected, also in /boot", async () => {

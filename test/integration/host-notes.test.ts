@@ -208,6 +208,16 @@ describe("what waits for a restart", () => {
     note(running);
     expect(statSync(link).mtimeMs).toBeGreaterThan(0);
   });
+
+  test("something else in its place fails no verb", () => {
+    using running = machine.boot();
+    rmSync(join(machine.disk, "composefs/bootc"), { recursive: true, force: true });
+    writeFileSync(join(machine.disk, "composefs/bootc"), "");
+    rmSync(join(machine.disk, "ostree"), { recursive: true });
+    note(running);
+    writeFileSync(join(machine.disk, "ostree"), "");
+    note(running);
+  });
 });
 
 describe("an update that shutdown could not apply", () => {

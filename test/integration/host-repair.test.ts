@@ -1,17 +1,20 @@
 // Cleaning and mending the host side of machines in a directory: what an interrupted collection leaves, what a
 // repair makes of damage, and kernels with names from before bootc 1.16.
 
+import { execFileSync } from "node:child_process";
 import {
   existsSync,
   readdirSync,
   readFileSync,
   renameSync,
   rmSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { checkHostSide } from "../../updater/cli/fsck-host.ts";
 import { applyCleanup, readCleanupScope, removeArtefacts } from "../../updater/deploy/cleanup.ts";
 import { type CleanupPlan, planCleanup } from "../../updater/deploy/cleanup-plan.ts";
 import { finalizeStaged } from "../../updater/deploy/finalize.ts";
@@ -102,6 +105,41 @@ describe("a repair", () => {
     );
   });
 
+  test.each(["loader", entries])(
+    "makes the lost directory %s again, with its entry",
+    async (lost) => {
+      rmSync(join(machine.esp, lost), { recursive: true });
+      expect(kinds()).toContain("entry-missing");
+      const { steps } = repairHost(running, running.booted, false, () => {});
+      expect(steps.filter(({ error }) => error !== null)).toEqual([]);
+      expect(listEntries()).toEqual([entryOf(ids.booted)]);
+      const layout = join(machine.directory, "os.oci");
+      writeScratchImage(layout, { version: "4" });
+      expect(await updateScratch(running, layout)).toMatchObject({ kind: "staged" });
+      finalizeStaged(running, running.world());
+      expect(listEntries()).toHaveLength(2);
+    },
+  );
+
+  test.each<[string, (path: string) => void]>([
+    ["a file", (path) => writeFileSync(path, "")],
+    ["a link to nothing", (path) => symlinkSync("nowhere", path)],
+    ["a loop of links", (path) => symlinkSync("bootc", path)],
+    ["a FIFO", (path) => execFileSync("mkfifo", [path])],
+  ])("removes %s where records of starts are kept, so that updates work", async (_, make) => {
+    const path = join(machine.disk, "state/bootc");
+    rmSync(path, { recursive: true });
+    make(path);
+    expect(running.world().problems.join()).toContain('state/bootc" is not a directory');
+    const layout = join(machine.directory, "os.oci");
+    writeScratchImage(layout, { version: "4" });
+    await expect(updateScratch(running, layout)).rejects.toMatchObject({ kind: "state" });
+    expect([...new Set(repair())]).toEqual(["remove"]);
+    expect(running.world().problems).toEqual([]);
+    expect(await updateScratch(running, layout)).toMatchObject({ kind: "staged" });
+    finalizeStaged(running, running.world());
+  });
+
   test("writes an origin again, all but where the image is from", () => {
     const { origin } = statePaths(machine.disk, ids.rollback);
     const before = readFileSync(origin, "utf8");
@@ -110,6 +148,23 @@ describe("a repair", () => {
     expect(repair()).toEqual(["write-origin"]);
     const lines = before.split("\n").filter((line) => !/^\[origin\]|^container/.test(line));
     expect(readFileSync(origin, "utf8")).toBe(lines.join("\n"));
+  });
+
+  test("takes back the word that a restart is called for, with what was staged", () => {
+    const word = join(machine.run, "reboot-required");
+    writeFileSync(word, "bootc: Reboot required for image: x\n");
+    rmSync(statePaths(machine.disk, ids.staged).directory, { recursive: true });
+    const ignore = () => {};
+    const terminal = {
+      ...{ write: ignore, line: ignore, note: ignore, progress: ignore },
+      ...{ columns: null, isInteractive: false },
+    };
+    const session = { ...running, problems: [], [Symbol.dispose]: ignore };
+    const options = { metadataOnly: false, repair: true, dryRun: true };
+    checkHostSide(terminal, session, options);
+    expect(existsSync(word)).toBe(true);
+    expect(checkHostSide(terminal, session, { ...options, dryRun: false }).findings).toEqual([]);
+    expect(existsSync(word)).toBe(false);
   });
 
   test("gives up a staged deployment that cannot be applied; the next update stages it again", async () => {

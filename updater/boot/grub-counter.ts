@@ -5,7 +5,7 @@
 // The block is written in place and flushed: GRUB finds it by its disk blocks and replays no journal, so a
 // file that was replaced may not be there for it after a power cut (boot-counting-and-esp.md 2).
 
-import { existsSync, readdirSync, realpathSync } from "node:fs";
+import { existsSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { describeError, FormatError, StateError } from "../../shared/error.ts";
 import {
@@ -36,15 +36,21 @@ type GrubCounting =
 
 /** Whether GRUB counts on this machine; `bootPath` has its directory. */
 export function readGrubCounting(system: System, bootPath: string): GrubCounting {
-  const directory = GRUB_DIRECTORIES.map((name) => join(bootPath, name)).find((path) =>
-    existsSync(path),
-  );
-  if (directory === undefined || !hasCountingScript(directory))
-    return { kind: "none", reason: null };
+  const directory = GRUB_DIRECTORIES.map((name) => join(bootPath, name)).find(isDirectory);
+  if (directory === undefined) return { kind: "none", reason: null };
   try {
+    if (!hasCountingScript(directory)) return { kind: "none", reason: null };
     return checkEnvironmentFile(system, join(directory, "grubenv"));
   } catch (error) {
     return { kind: "none", reason: describeError(error) };
+  }
+}
+
+function isDirectory(path: string): boolean {
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    return false; // nothing, or a loop of links: GRUB finds nothing there, either
   }
 }
 
@@ -70,8 +76,32 @@ function checkEnvironmentFile(system: System, path: string): GrubCounting {
       reason: `GRUB cannot write to "${path}" on LVM, RAID or an encrypted disk`,
     };
   }
-  parseEnvironment(readAll(file, ENVIRONMENT_BYTES));
+  const block = readAll(file, ENVIRONMENT_BYTES);
+  // What is counted already goes on, whatever others have put in meanwhile.
+  if (!parseEnvironment(block).has("boot_counter") && !hasRoom(block)) {
+    const reason = `"${path}" has no room for the counter ("grub-editenv ${path} list" shows what is in it)`;
+    return { kind: "none", reason };
+  }
   return { kind: "grubenv" };
+}
+
+/** For what the script itself writes as well; asked for before an update is staged, for at shutdown nobody could mend it. */
+function hasRoom(block: Uint8Array): boolean {
+  try {
+    changeEnvironment(block, {
+      boot_counter: `${GRUB_TRIES}`,
+      boot_success: "0",
+      boot_fallback: "1",
+    });
+    return true;
+  } catch (error) {
+    if (isFull(error)) return false;
+    throw error;
+  }
+}
+
+function isFull(error: unknown): boolean {
+  return error instanceof FormatError && error.code === "limit";
 }
 
 function isStacked(device: string): boolean {
@@ -118,17 +148,28 @@ export function startGrubTrial(
   fallback: string | null,
   tries = GRUB_TRIES,
 ): void {
-  changeVariables(boot, {
-    boot_counter: `${tries}`,
-    boot_success: "0",
-    boot_fallback: null,
-    bootc_fallback: nameFallback(boot, fallback),
-  });
+  const counter = { boot_counter: `${tries}`, boot_success: "0", boot_fallback: null };
+  changeWithFallback(boot, counter, fallback);
 }
 
 /** While something is on trial: another entry to start when no try is left. Null: the second one. */
 export function setGrubFallback(boot: BootDirectory, id: string | null): void {
-  changeVariables(boot, { bootc_fallback: nameFallback(boot, id) });
+  changeWithFallback(boot, {}, id);
+}
+
+/** A block that has no room for the name goes without: then the second entry is meant, as it nearly always is. */
+function changeWithFallback(
+  boot: BootDirectory,
+  changes: Readonly<Record<string, string | null>>,
+  id: string | null,
+): void {
+  const name = nameFallback(boot, id);
+  try {
+    changeVariables(boot, { ...changes, bootc_fallback: name });
+  } catch (error) {
+    if (name === null || !isFull(error)) throw error;
+    changeVariables(boot, { ...changes, bootc_fallback: null });
+  }
 }
 
 /** Entries of user.cfg have no ids. */

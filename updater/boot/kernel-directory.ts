@@ -93,8 +93,12 @@ export function listStrayFiles(boot: BootDirectory, kernels: readonly string[]):
   );
 }
 
-function listUkiDirectories(boot: BootDirectory): readonly string[] {
-  const own = listUnifiedKernels(boot).filter((name) => name.endsWith(".extra.d"));
+/** Only of directories in which files may be: what cannot be listed is told by who needs the list. */
+function listUkiDirectories({ path }: BootDirectory): readonly string[] {
+  const own = listNames(join(path, UKI_PARENT)).filter(
+    (name) =>
+      name.endsWith(".efi.extra.d") && isArtefactName(name.slice(0, -".efi.extra.d".length)),
+  );
   return [UKI_PARENT, ADDONS_PARENT, ...own.map((name) => join(UKI_PARENT, name))];
 }
 

@@ -25,7 +25,13 @@ import {
 import { observeWorld } from "../deploy/world.ts";
 import { recordEvent } from "../journal/events.ts";
 import { formatPlan } from "./plan-text.ts";
-import { acquireVerbLock, openSession, type Session } from "./session.ts";
+import {
+  acquireVerbLock,
+  openSession,
+  requireComposefs,
+  requireRoot,
+  type Session,
+} from "./session.ts";
 import type { Terminal } from "./terminal.ts";
 
 export function makeAssessBootCommand(terminal: Terminal) {
@@ -129,9 +135,21 @@ function takeTry(
   }
 }
 
+/** On a disk that cannot be written any more the machine can be restarted all the same. */
+function openFailedStart(terminal: Terminal): Session {
+  requireComposefs(readSystem(), "assess-boot");
+  requireRoot();
+  try {
+    return openSession("write", "assess-boot", { lock: "none" });
+  } catch (error) {
+    terminal.line(`Nothing can be changed here: ${describeError(error)}`);
+    return openSession("read", "assess-boot");
+  }
+}
+
 /** Does not wait for other verbs, which may be what hangs. */
 function judgeFailed(terminal: Terminal, dryRun: boolean): void {
-  using session = openSession("write", "assess-boot", { lock: "none" });
+  using session = openFailedStart(terminal);
   const { system, boot, booted } = session;
   const plan = planFailedStart(
     system,
@@ -146,7 +164,8 @@ function judgeFailed(terminal: Terminal, dryRun: boolean): void {
     terminal.line(plan.reason);
     return;
   }
-  noteFailedStart(system, plan);
+  const problem = noteFailedStart(system, plan);
+  if (problem !== null) terminal.line(`It cannot be written down: ${problem}`);
   terminal.line(`This start failed: ${plan.record.detail}`);
   if (plan.spends !== null) takeTry(terminal, session, plan);
   if (plan.restarts) {

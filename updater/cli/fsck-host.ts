@@ -3,6 +3,7 @@
 
 import type { HostFinding, HostStep } from "../deploy/host-finding.ts";
 import { inspectHost, planHostRepair, repairHost } from "../deploy/host-repair.ts";
+import { notePending } from "../deploy/pending.ts";
 import { formatFinding, formatHostStep } from "./fsck-text.ts";
 import type { Session } from "./session.ts";
 import type { Terminal } from "./terminal.ts";
@@ -30,7 +31,10 @@ export function checkHostSide(
   const note = (step: HostStep, error: string | null) =>
     terminal.note(formatHostStep(step, error === null ? "done" : "failed"));
   if (options.repair && !options.dryRun) {
-    const { steps, remaining } = repairHost(session, session.booted, metadataOnly, note);
+    const { boot, booted, system } = session;
+    const { steps, remaining } = repairHost(session, booted, metadataOnly, note);
+    // What was staged may have been given up.
+    if (steps.length > 0) notePending(system, boot, booted);
     return { findings: remaining, steps };
   }
   const findings = inspectHost(session, session.booted, metadataOnly);

@@ -7,6 +7,7 @@
 //
 // Nothing is decided by the last three: they say why, where the loader's counter says that.
 
+import { lstatSync, statSync } from "node:fs";
 import { join } from "node:path";
 import * as z from "zod";
 import { parseEntryName } from "../../shared/format/bls/entry-name.ts";
@@ -130,6 +131,21 @@ export function writeFailedSteps(physicalRoot: string, record: FailedRecord): St
     ...makeDirectorySteps(physicalRoot),
     writeText(recordPath(physicalRoot, "boot-failed.json"), text),
   ];
+}
+
+/** Path of what keeps records from being written because it is no directory; null when nothing does. */
+export function findRecordObstacle(physicalRoot: string): string | null {
+  const path = join(physicalRoot, RECORD_DIRECTORY);
+  try {
+    if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return null;
+  } catch {
+    return null; // what is above it has its own problem
+  }
+  try {
+    return statSync(path).isDirectory() ? null : path;
+  } catch {
+    return path;
+  }
 }
 
 export function makeDirectorySteps(physicalRoot: string): Step[] {

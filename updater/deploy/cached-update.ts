@@ -4,13 +4,14 @@
 // It holds for the image reference it was found for and for no other, so a switch makes it void without
 // anybody removing it. Reading is lenient: an unusable file is a problem to report and no update.
 
-import { mkdirSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import * as z from "zod";
 import { describeError } from "../../shared/error.ts";
 import { parseJson } from "../../shared/format/oci/json.ts";
 import { readSmallFile } from "../../shared/sys/small-file.ts";
-import { writeFileAtomic } from "../../shared/txn/atomic.ts";
+import { applySteps } from "../../shared/txn/apply.ts";
+import { writeText } from "../../shared/txn/plan.ts";
+import { makeDirectorySteps } from "./boot-record.ts";
 import type { ImageFacts } from "./image-facts.ts";
 
 const FILE = "state/bootc/cached-update.json";
@@ -59,8 +60,6 @@ export function keepCachedUpdate(physicalRoot: string, found: FoundUpdate, now: 
   const { version, timestamp, architecture } = facts;
   const checkedAt = now.toISOString();
   const content = { reference, manifestDigest, version, timestamp, architecture, checkedAt };
-  const path = join(physicalRoot, FILE);
-  mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
-  const bytes = Buffer.from(`${JSON.stringify(content satisfies CachedUpdate)}\n`);
-  writeFileAtomic(null, path, bytes, { mode: 0o644 });
+  const text = `${JSON.stringify(content satisfies CachedUpdate)}\n`;
+  applySteps([...makeDirectorySteps(physicalRoot), writeText(join(physicalRoot, FILE), text)]);
 }

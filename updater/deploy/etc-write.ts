@@ -86,13 +86,24 @@ function writeNode(
   } else {
     const earlier = writing.written.get(node);
     if (earlier !== undefined) {
-      linkat(writing.root, byteStringToBytes(earlier), dir, name);
+      linkBeneath(writing.root, earlier, dir, name);
       return;
     }
     writing.written.set(node, path);
     writeLeaf(writing, node, dir, name, path);
   }
   utimensat(dir, name, node.mtimeSec, node.mtimeNsec);
+}
+
+/** Name by name: all of them together may be longer than a path can be. */
+function linkBeneath(root: Fd, path: ByteString, dir: Fd, name: Uint8Array): void {
+  const slash = path.indexOf("/");
+  if (slash < 0) {
+    linkat(root, byteStringToBytes(path), dir, name);
+    return;
+  }
+  using directory = openDirectory(root, byteStringToBytes(path.slice(0, slash)));
+  linkBeneath(directory, path.slice(slash + 1), dir, name);
 }
 
 function writeLeaf(

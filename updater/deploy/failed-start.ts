@@ -5,6 +5,7 @@
 // boot loader counts, and there is one start less until the deployment before takes over.
 
 import { join } from "node:path";
+import { describeError } from "../../shared/error.ts";
 import { formatEntryName } from "../../shared/format/bls/entry-name.ts";
 import { readSmallText } from "../../shared/sys/small-file.ts";
 import { applySteps } from "../../shared/txn/apply.ts";
@@ -64,11 +65,17 @@ function spendTry({ fileName, name, text }: BootEntry): EntryRename {
   return { from: fileName, to: { fileName: formatEntryName({ id: name.id, counter }), text } };
 }
 
+/** Why it could not be written down, or null. A full or read-only disk may be what failed: the restart must not wait for it. */
 export function noteFailedStart(
   { physicalRoot }: System,
   { record }: Extract<FailedStartPlan, { kind: "failed" }>,
-): void {
-  applySteps(writeFailedSteps(physicalRoot, record));
+): string | null {
+  try {
+    applySteps(writeFailedSteps(physicalRoot, record));
+    return null;
+  } catch (error) {
+    return describeError(error);
+  }
 }
 
 /** Changes the menu: only with the lock, and nobody waits for it. */
@@ -82,10 +89,18 @@ export function spendStart(
 
 function findCause(system: System): string {
   return explainCause({
-    checks: readSmallText(join(system.runDirectory, "bootc/health-failed"), RESULTS_LIMIT_BYTES),
+    checks: readChecks(system),
     failedUnits: systemctl(["list-units", "--state=failed", "--plain", "--no-legend", "--full"]),
     jobs: systemctl(["list-jobs", "--plain", "--no-legend", "--full"]),
   });
+}
+
+function readChecks({ runDirectory }: System): string | null {
+  try {
+    return readSmallText(join(runDirectory, "bootc/health-failed"), RESULTS_LIMIT_BYTES);
+  } catch {
+    return null; // then the failed units say it
+  }
 }
 
 /** Texts as health-checks.ts and systemctl write them. The most telling comes first. */

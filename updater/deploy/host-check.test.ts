@@ -114,7 +114,11 @@ describe("a broken entry", () => {
       {},
       { states: world.states.map((s) => ({ ...s, complete: s.id !== b })) },
     ],
-    ["GRUB's menu is made as a whole", {}, { layout: { ...world.layout, loader: "grub" } }],
+    [
+      "GRUB's menu is somebody's script",
+      {},
+      { layout: { ...world.layout, loader: "grub", userConfig: "grub2/user.cfg" } },
+    ],
     [
       "it could not be read, and nobody lacks an entry",
       {},

@@ -103,8 +103,8 @@ function makeSteps(
   const { world } = facts;
   const { id, image } = deployment;
   const state = world.states.find((candidate) => candidate.id === id);
-  // GRUB's menu is made as a whole, by the next update.
-  if (image?.kernel == null || state?.complete !== true || world.layout.loader === "grub")
+  // What is in user.cfg is its author's.
+  if (image?.kernel == null || state?.complete !== true || world.layout.userConfig !== null)
     return [];
   if (image.kernel.kind === "uki") {
     const artefact = `${ARTEFACT_PREFIX}${id}`;

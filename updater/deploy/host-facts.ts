@@ -19,6 +19,7 @@ import type { BootKernel, UnifiedKernelFiles } from "../image/boot-kernel.ts";
 import { readFileContent } from "../image/file-content.ts";
 import { readOsRelease } from "../image/os-release.ts";
 import { readUnifiedKernel } from "../image/sealed-image.ts";
+import { findRecordObstacle } from "./boot-record.ts";
 import { readCleanupScope } from "./cleanup.ts";
 import type { Deployer } from "./deployer.ts";
 import { readImageTree } from "./image-tree.ts";
@@ -81,7 +82,7 @@ export interface HostFacts {
   readonly ukis: ReadonlyMap<string, UkiState>;
   /** SHA-256 of each addon for every kernel that is of ours; null without reading. */
   readonly addons: ReadonlyMap<string, string | null>;
-  /** Absolute paths of records of ours that cannot be understood; nothing is decided by one. */
+  /** Absolute paths of records of ours that cannot be understood, or of what is in their place; nothing is decided by one. */
   readonly brokenRecords: readonly string[];
   /** Without reading the kernels and their originals. */
   readonly metadataOnly: boolean;
@@ -133,7 +134,10 @@ export function readHostFacts(
       ]),
     ),
     addons: new Map(world.globalAddons.map((name) => [name, hash(join(ADDONS_PARENT, name))])),
-    brokenRecords: listRecords(system.physicalRoot, world).filter(isBrokenRecord),
+    brokenRecords: [
+      ...[findRecordObstacle(system.physicalRoot) ?? []].flat(),
+      ...listRecords(system.physicalRoot, world).filter(isBrokenRecord),
+    ],
     metadataOnly,
   };
 }

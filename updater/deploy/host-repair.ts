@@ -8,11 +8,12 @@ import { describeError, StateError, UnsupportedError } from "../../shared/error.
 import { isDamage } from "../../shared/store/finding.ts";
 import { applyTransaction } from "../../shared/txn/apply.ts";
 import { type Step, writeText } from "../../shared/txn/plan.ts";
+import { parseBootEntry } from "../boot/boot-entry.ts";
 import { menuPath } from "../boot/boot-menu.ts";
 import { ADDONS_PARENT, UKI_PARENT } from "../boot/kernel-directory.ts";
 import { findBootKernel, type UnifiedKernelFiles } from "../image/boot-kernel.ts";
 import type { Deployer } from "./deployer.ts";
-import { dropStaged } from "./entry-exchange.ts";
+import { dropStaged, type EntryFile, replaceMenu } from "./entry-exchange.ts";
 import type { BootedImage } from "./environment.ts";
 import { checkHost } from "./host-check.ts";
 import { readHostFacts } from "./host-facts.ts";
@@ -27,6 +28,7 @@ import {
   kernelSteps,
   listPlainWrites,
 } from "./kernel-source.ts";
+import { planMenu } from "./menu-plan.ts";
 import { applyMigration, planMigration } from "./name-migration.ts";
 import { requireExactBootSpace } from "./space.ts";
 import { statePaths, VAR_DIRECTORY } from "./state-directory.ts";
@@ -107,12 +109,10 @@ function applyHostStep(deployer: Deployer, booted: BootedImage, step: HostStep):
     case "remove-entry":
       commit({ kind: "remove", path: join(live, step.fileName) });
       break;
-    case "write-entry": {
-      const { fileName, text } = step.entry;
-      const path = join(live, fileName);
-      commit(writeText(path, text));
+    case "write-entry":
+      if (boot.layout.loader === "grub") addToMenu(deployer, booted, step.entry);
+      else writeEntry(live, step.entry);
       break;
-    }
     case "write-origin": {
       const path = statePaths(system.physicalRoot, step.id).origin;
       replaceFile(path, step.text);
@@ -167,6 +167,25 @@ function replaceFile(path: string, text: string): void {
     commit: { kind: "exchange", a: aside, b: path },
     cleanup: [{ kind: "remove", path: aside }],
   });
+}
+
+/** What lost all its entries may have lost their directory. */
+function writeEntry(live: string, { fileName, text }: EntryFile): void {
+  applyTransaction({
+    prepare: [dirname(live), live].map((path): Step => ({ kind: "mkdir", path, mode: 0o755 })),
+    commit: writeText(join(live, fileName), text),
+    cleanup: [],
+  });
+}
+
+/** GRUB's menu has a copy that is one file, and its order is that of names: it is made anew, with this entry at its end. */
+function addToMenu({ system, boot }: Deployer, booted: BootedImage, file: EntryFile): void {
+  const world = observeWorld(system, boot, booted);
+  const added = parseBootEntry(file.fileName, file.text);
+  const ours = world.live.filter(({ deploymentId }) => deploymentId !== null);
+  const items = [...ours, added].map((entry) => ({ kind: "kept", entry }) as const);
+  const menu = planMenu(world, { names: "rollback", items });
+  replaceMenu(system, boot, menu, "order");
 }
 
 function makeVar(physicalRoot: string): void {

@@ -108,14 +108,21 @@ function readNote(path: string): string | null {
   }
 }
 
-/** Installations before this program's first release have the link and not the directory. */
+/** Never fails: what it is about is done already. */
 function touchStatus({ physicalRoot }: System): void {
-  const link = join(physicalRoot, STATUS_LINK);
   const now = new Date();
   try {
-    utimesSync(link, now, now);
+    utimesSync(join(physicalRoot, STATUS_LINK), now, now);
   } catch (error) {
-    if (!isErrno(error, "ENOENT")) throw error;
+    if (isErrno(error, "ENOENT")) makeStatusDirectory(physicalRoot);
+  }
+}
+
+/** Installations before this program's first release have the link and not the directory. */
+function makeStatusDirectory(physicalRoot: string): void {
+  try {
     mkdirSync(join(physicalRoot, STATUS_DIRECTORY), { recursive: true, mode: 0o755 });
+  } catch {
+    // Something else is in its place: nobody can watch it.
   }
 }

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -31,6 +32,13 @@ test("each problem once, and again when it comes back", () => {
   expect(record("a\nb")).toEqual(["a b"]);
   expect(record("a\nb")).toEqual([]);
   expect(record("a")).toEqual(["a"]);
+});
+
+test("something else in the place of the note is not waited for", () => {
+  mkdirSync(join(run, "bootc"));
+  execFileSync("mkfifo", [join(run, "bootc/recorded-problems")]);
+  expect(record("a")).toEqual(["a"]);
+  expect(record("a")).toEqual([]);
 });
 
 test("nothing wrong leaves nothing behind", () => {

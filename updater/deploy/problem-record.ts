@@ -1,13 +1,15 @@
 // Problems that `status` found, in the journal (docs/journal.md): each once a boot, for programs ask for the
 // status every minute. What was recorded is kept in /run/bootc/recorded-problems, one line each.
 
-import { mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { readSmallText } from "../../shared/sys/small-file.ts";
 import { writeFileAtomic } from "../../shared/txn/atomic.ts";
 import type { System } from "../boot/system.ts";
 import { recordEvent } from "../journal/events.ts";
 
 const FILE = "bootc/recorded-problems";
+const SIZE_LIMIT_BYTES = 8 << 20;
 
 /** A problem that goes away and comes back is recorded again. Never fails: `status` has said it anyway. */
 export function recordProblems(system: System, problems: readonly string[]): void {
@@ -30,11 +32,8 @@ export function recordProblems(system: System, problems: readonly string[]): voi
 
 function readLines(path: string): ReadonlySet<string> {
   try {
-    return new Set(
-      readFileSync(path, "utf8")
-        .split("\n")
-        .filter((line) => line !== ""),
-    );
+    const text = readSmallText(path, SIZE_LIMIT_BYTES) ?? "";
+    return new Set(text.split("\n").filter((line) => line !== ""));
   } catch {
     return new Set();
   }

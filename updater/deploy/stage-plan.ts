@@ -161,7 +161,7 @@ function findBootedEntry(world: World, id: string): BootEntry {
   if (found !== undefined) return found;
   throw new StateError(
     "missing",
-    `The running deployment ${id} has no boot entry, so its kernel arguments are unknown`,
+    `The running deployment ${id} has no boot entry, so its kernel arguments are unknown; "bootc internals fsck --repair" writes it again`,
     { id },
   );
 }

@@ -26,6 +26,7 @@ import {
   type FailedImage,
   readFailures,
 } from "./boot-failure.ts";
+import { findRecordObstacle } from "./boot-record.ts";
 import type { BootedImage } from "./environment.ts";
 import type { StagedFile } from "./staged-file.ts";
 import { type DeploymentState, readStagedFile, readStates } from "./state-directory.ts";
@@ -121,6 +122,7 @@ export function observeWorld(
   for (const part of [listed, live, staged, listing]) problems.push(...(part?.problems ?? []));
   if (!unread.includes("states")) problems.push(...findDead(live?.entries ?? [], listing.states));
   problems.push(...findFixedDefault(system, boot));
+  problems.push(...describeObstacle(system));
   if (boot.layout.countingProblem !== null) problems.push(boot.layout.countingProblem);
   return {
     booted,
@@ -151,6 +153,14 @@ export function observeWorld(
     unread,
     problems,
   };
+}
+
+function describeObstacle({ physicalRoot }: System): readonly string[] {
+  const path = findRecordObstacle(physicalRoot);
+  if (path === null) return [];
+  return [
+    `Records of starts cannot be kept, and no update applied: "${path}" is not a directory; "bootc internals fsck --repair" removes it`,
+  ];
 }
 
 /** A failure may be known by the image's manifest alone. */
