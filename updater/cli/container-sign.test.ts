@@ -245,6 +245,13 @@ describe("attaching", () => {
   });
 });
 
+test("a statement that has expired already is made, with a word about it", async () => {
+  const words = ["--key", at("old.key"), "--version", "1", `oci:${layout}`];
+  expect((await run(...words, "--expires", "2001-01-01")).notes).toEqual([
+    expect.stringContaining("expires at 2001-01-01T00:00:00Z, which is over"),
+  ]);
+});
+
 test("two steps: the statement out, a signature made elsewhere back in", async () => {
   const words = ["--version", "9", "--expires", "2030-01-01T12:00:00Z", `oci:${layout}`];
   const { text } = await run("--unsigned", ...words);

@@ -99,10 +99,19 @@ export function makeSignCommand(terminal: Terminal) {
         force: options.force === true,
         existing: found.statements,
       });
+      warnAboutExpiry(terminal, plan);
       if (options.dryRun === true) terminal.write(formatPlan(describePlan(plan, found, options)));
       else if (options.unsigned === true) writeUnsigned(terminal, plan, options);
       else sign(terminal, { reference, found, plan, keys, options });
     });
+}
+
+/** The year of a time is easily wrong, and nothing says so before a machine refuses the image. */
+function warnAboutExpiry(terminal: Terminal, { statement: { expires } }: SignPlan): void {
+  if (expires === null || Date.parse(expires) > Date.now()) return;
+  terminal.note(
+    `The statement expires at ${expires}, which is over: machines refuse the image, but for those with expired=warn`,
+  );
 }
 
 interface Signing {
