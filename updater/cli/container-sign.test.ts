@@ -410,6 +410,24 @@ test("a key that others may read is used, with a warning", async () => {
   expect((await run("--key", at("old.key"), "--version", "1", `oci:${layout}`)).notes).toEqual([]);
 });
 
+test("which of two keys in one file signs is not guessed", async () => {
+  const [one, two] = ["old.key", "new.key"].map((name) => readFileSync(at(name), "utf8"));
+  writeFileSync(at("both.key"), `${one}${two}`, { mode: 0o600 });
+  expect(await refusal("--key", at("both.key"), "--version", "1", `oci:${layout}`)).toMatch(
+    /both.key" has several private keys in it/,
+  );
+});
+
+test("a place that no file can be written to is named, and nothing is attached", async () => {
+  for (const place of [scratch, at("no/x")]) {
+    const words = ["--key", at("old.key"), "--version", "1", "--attach", "annotation"];
+    expect(await refusal(...words, "--output", place, `oci:${layout}`)).toContain(
+      `Cannot write the statement "${place}"; name a file in a directory`,
+    );
+    expect(await findDocuments(layout)).toEqual([]);
+  }
+});
+
 test("statements that nobody can read, or of other images, do not count", async () => {
   await run("--key", at("old.key"), "--version", "42", `oci:${layout}`);
   const [document] = await findDocuments(layout);

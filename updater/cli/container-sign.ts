@@ -4,7 +4,7 @@
 
 import { resolve } from "node:path";
 import { Command, Option } from "@commander-js/extra-typings";
-import { UsageError } from "../../shared/error.ts";
+import { isErrno, StateError, UsageError } from "../../shared/error.ts";
 import { describeKey, type TrustKey } from "../../shared/format/trust/key.ts";
 import { writeFileAtomic } from "../../shared/txn/atomic.ts";
 import { readSignableImage, type SignableImage } from "../container/sign-image.ts";
@@ -173,7 +173,13 @@ function writeUnsigned(terminal: Terminal, { text }: SignPlan, { output }: SignO
 }
 
 function writeDocument(path: string, text: string): void {
-  writeFileAtomic(null, resolve(path), Buffer.from(text), { mode: 0o644 });
+  try {
+    writeFileAtomic(null, resolve(path), Buffer.from(text), { mode: 0o644 });
+  } catch (cause) {
+    if (!isErrno(cause, "ENOENT", "ENOTDIR", "EISDIR", "EROFS", "EACCES")) throw cause;
+    const message = `Cannot write the statement "${path}"; name a file in a directory that can be written to`;
+    throw new StateError("missing", message, { path }, { cause });
+  }
 }
 
 /** Null: the statement is only written to a file. */
