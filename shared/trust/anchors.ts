@@ -19,7 +19,8 @@ export const TRUST_DIRECTORY = "usr/lib/bootc/trust";
 
 /** One more than there may be. */
 const FILES_LIMIT = 257;
-const FILE_LIMIT_BYTES = 1 << 20;
+/** Of each file, also of those that are no key. */
+export const TRUST_FILE_LIMIT_BYTES = 1 << 20;
 const CONF = "trust.conf";
 
 /** `directory`: the trust directory, null when there is none. FormatError when something in it is wrong. */
@@ -77,7 +78,7 @@ function readText(parent: Fd, name: string, shown: string): string {
     // NONBLOCK: a FIFO must not stop the start for ever.
     using fd = openat(parent, name, O.RDONLY | O.NOFOLLOW | O.NONBLOCK);
     if ((fstat(fd).mode & S_IFMT) !== S_IFREG) throw wrong(shown, "it is not a regular file");
-    return decodeText(readAll(fd, FILE_LIMIT_BYTES), shown);
+    return decodeText(readAll(fd, TRUST_FILE_LIMIT_BYTES), shown);
   } catch (cause) {
     if (isErrno(cause, "ELOOP")) throw wrong(shown, "it is a link: put the file itself there");
     throw cause;

@@ -4,6 +4,7 @@
 import { createHash, generateKeyPairSync } from "node:crypto";
 import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { readCertificate, requireKeyOf } from "../../updater/container/secure-boot-key.ts";
 import { writeLayout } from "../support/oci-builder.ts";
 import { makeSealRig, SEALED_KERNEL, type SealRig } from "../support/seal-rig.ts";
 import { makeSealable } from "../support/sealable-image.ts";
@@ -39,6 +40,35 @@ describe.skipIf(notRoot !== "")(`keys of container seal${notRoot}`, () => {
       );
       expect(readdirSync(rig.scratch)).toEqual(before);
     });
+
+    test.each([
+      ["ed25519", ["ed25519"]],
+      ["unknown", ["rsa-pss", "-pkeyopt", "rsa_keygen_bits:2048"]],
+    ])("one of a kind that signs no EFI program: %s", async (kind, algorithm) => {
+      const [key, certificate] = [at(`${kind}.key`), at(`${kind}.crt`)];
+      await makePair(key, certificate, algorithm);
+      const words = ["--certificate", certificate, layout("plain")];
+      await expect(rig.call("container", "verify", ...words)).rejects.toThrow(
+        `"${certificate}" has a key of type ${kind}, which signs no EFI program`,
+      );
+      const keys = ["--secureboot-key", key, CERTIFICATE, certificate];
+      await expect(seal(...keys, layout("plain"), layout("x"))).rejects.toThrow(
+        /signs no EFI program|is no private key in PEM/,
+      );
+    });
+
+    test("one of elliptic curves signs, with a warning", async () => {
+      const curve = ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+      await makePair(at("ec.key"), at("ec.crt"), curve);
+      const { warnings } = readCertificate(at("ec.crt"));
+      expect(warnings).toEqual([expect.stringContaining("much firmware cannot check")]);
+      expect(() => requireKeyOf(at("ec.crt"), at("ec.key"))).not.toThrow();
+    });
+
+    const makePair = (key: string, certificate: string, algorithm: readonly string[]) => {
+      const files = ["-keyout", key, "-out", certificate, "-subj", "/CN=kind/", "-nodes"];
+      return rig.tool("openssl", "req", "-x509", ...files, "-newkey", ...algorithm);
+    };
 
     test("one that is encrypted; and nowhere to give a certificate or kernel out to", async () => {
       const encrypted = ["-aes256", "-passout", "pass:x", "-out", at("enc.key")];

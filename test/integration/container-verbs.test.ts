@@ -194,6 +194,11 @@ describe.skipIf(notRoot !== "")(`container verbs${notRoot}`, () => {
     await expect(ukify("--", "--output", "os.efi")).rejects.toThrow(
       "is in the root that is measured",
     );
+    const dump = ["--write-dumpfile-to", join(root, "usr/os.dump")];
+    await expect(ukify(...dump, "--", "--output", at("x.efi"))).rejects.toThrow(
+      /dumpfile-to .*is in the root that is measured/,
+    );
+    expect((await container("compute-composefs-digest", root)).trim()).toBe(digest);
     await expect(ukify("--karg", `composefs=${digest}`, ...output)).rejects.toThrow(
       "says which image starts, and sealing adds that itself",
     );

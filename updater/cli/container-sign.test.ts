@@ -245,6 +245,13 @@ describe("attaching", () => {
   });
 });
 
+test("a statement that has expired already is made, with a word about it", async () => {
+  const words = ["--key", at("old.key"), "--version", "1", `oci:${layout}`];
+  expect((await run(...words, "--expires", "2001-01-01")).notes).toEqual([
+    expect.stringContaining("expires at 2001-01-01T00:00:00Z, which is over"),
+  ]);
+});
+
 test("two steps: the statement out, a signature made elsewhere back in", async () => {
   const words = ["--version", "9", "--expires", "2030-01-01T12:00:00Z", `oci:${layout}`];
   const { text } = await run("--unsigned", ...words);
@@ -401,6 +408,24 @@ test("a key that others may read is used, with a warning", async () => {
   const { notes } = await run("--key", at("open.key"), "--version", "1", `oci:${layout}`);
   expect(notes).toEqual([expect.stringContaining("Others than its owner may read the key")]);
   expect((await run("--key", at("old.key"), "--version", "1", `oci:${layout}`)).notes).toEqual([]);
+});
+
+test("which of two keys in one file signs is not guessed", async () => {
+  const [one, two] = ["old.key", "new.key"].map((name) => readFileSync(at(name), "utf8"));
+  writeFileSync(at("both.key"), `${one}${two}`, { mode: 0o600 });
+  expect(await refusal("--key", at("both.key"), "--version", "1", `oci:${layout}`)).toMatch(
+    /both.key" has several private keys in it/,
+  );
+});
+
+test("a place that no file can be written to is named, and nothing is attached", async () => {
+  for (const place of [scratch, at("no/x")]) {
+    const words = ["--key", at("old.key"), "--version", "1", "--attach", "annotation"];
+    expect(await refusal(...words, "--output", place, `oci:${layout}`)).toContain(
+      `Cannot write the statement "${place}"; name a file in a directory`,
+    );
+    expect(await findDocuments(layout)).toEqual([]);
+  }
 });
 
 test("statements that nobody can read, or of other images, do not count", async () => {

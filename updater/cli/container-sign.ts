@@ -4,7 +4,7 @@
 
 import { resolve } from "node:path";
 import { Command, Option } from "@commander-js/extra-typings";
-import { UsageError } from "../../shared/error.ts";
+import { isErrno, StateError, UsageError } from "../../shared/error.ts";
 import { describeKey, type TrustKey } from "../../shared/format/trust/key.ts";
 import { writeFileAtomic } from "../../shared/txn/atomic.ts";
 import { readSignableImage, type SignableImage } from "../container/sign-image.ts";
@@ -99,10 +99,19 @@ export function makeSignCommand(terminal: Terminal) {
         force: options.force === true,
         existing: found.statements,
       });
+      warnAboutExpiry(terminal, plan);
       if (options.dryRun === true) terminal.write(formatPlan(describePlan(plan, found, options)));
       else if (options.unsigned === true) writeUnsigned(terminal, plan, options);
       else sign(terminal, { reference, found, plan, keys, options });
     });
+}
+
+/** The year of a time is easily wrong, and nothing says so before a machine refuses the image. */
+function warnAboutExpiry(terminal: Terminal, { statement: { expires } }: SignPlan): void {
+  if (expires === null || Date.parse(expires) > Date.now()) return;
+  terminal.note(
+    `The statement expires at ${expires}, which is over: machines refuse the image, but for those with expired=warn`,
+  );
 }
 
 interface Signing {
@@ -164,7 +173,13 @@ function writeUnsigned(terminal: Terminal, { text }: SignPlan, { output }: SignO
 }
 
 function writeDocument(path: string, text: string): void {
-  writeFileAtomic(null, resolve(path), Buffer.from(text), { mode: 0o644 });
+  try {
+    writeFileAtomic(null, resolve(path), Buffer.from(text), { mode: 0o644 });
+  } catch (cause) {
+    if (!isErrno(cause, "ENOENT", "ENOTDIR", "EISDIR", "EROFS", "EACCES")) throw cause;
+    const message = `Cannot write the statement "${path}"; name a file in a directory that can be written to`;
+    throw new StateError("missing", message, { path }, { cause });
+  }
 }
 
 /** Null: the statement is only written to a file. */

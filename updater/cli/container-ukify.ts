@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import { Command, Option } from "@commander-js/extra-typings";
 import { UsageError } from "../../shared/error.ts";
 import { requireRootfs } from "../container/rootfs-kernel.ts";
-import { planRootfsUki, requireOutput } from "../container/rootfs-uki.ts";
+import { planRootfsUki, requireDumpOutside, requireOutput } from "../container/rootfs-uki.ts";
 import { requireUkify, runUkify } from "../container/ukify.ts";
 import { writeDumpFile } from "./container-digest.ts";
 import { collectText } from "./container-text.ts";
@@ -37,6 +37,9 @@ export function makeUkifyCommand(terminal: Terminal) {
       }
       if (options.dryRun !== true) {
         requireOutput(rootfs, more);
+        if (options.writeDumpfileTo !== undefined) {
+          requireDumpOutside(rootfs, options.writeDumpfileTo);
+        }
         requireUkify();
       }
       const { kernelDir } = options;

@@ -70,12 +70,20 @@ export function requireOutput(rootfs: string, more: readonly string[]): void {
       'Where does the kernel go? Add "-- --output FILE": without it ukify would write into the root that is measured',
     );
   }
-  const inside = relative(rootfs, resolve(rootfs, output));
-  const [first = ""] = inside.split("/");
+  requireOutside(rootfs, `--output ${output}`, resolve(rootfs, output));
+}
+
+/** UsageError when the dump would be written into what it lists; `path` as seen from the working directory. */
+export function requireDumpOutside(rootfs: string, path: string): void {
+  requireOutside(rootfs, `--write-dumpfile-to ${path}`, resolve(path));
+}
+
+function requireOutside(rootfs: string, option: string, path: string): void {
+  const [first = ""] = relative(rootfs, path).split("/");
   if (first === ".." || UNMEASURED.includes(first)) return;
   throw new UsageError(
     "bad-value",
-    `"--output ${output}" is in the root that is measured, and would change its digest: give a full path elsewhere, or one below "boot/"`,
+    `"${option}" is in the root that is measured, and would change its digest: give a full path elsewhere, or one below "boot/"`,
   );
 }
 

@@ -22,8 +22,40 @@ export function readCertificate(path: string): CheckedCertificate {
   }
   const end = new Date(certificate.validTo);
   const isOver = end.getTime() < Date.now();
-  const warning = `The certificate "${path}" was valid until ${end.toISOString().slice(0, 10)} only: firmware does not look at that, other programs may`;
-  return { pem: certificate.toString(), warnings: isOver ? [warning] : [] };
+  const warnings = [
+    ...(isOver
+      ? [
+          `The certificate "${path}" was valid until ${end.toISOString().slice(0, 10)} only: firmware does not look at that, other programs may`,
+        ]
+      : []),
+    ...warnAboutKind(certificate, path),
+  ];
+  return { pem: certificate.toString(), warnings };
+}
+
+/** FormatError for a kind of key that signs no EFI program (RFC 2315 has none of them): no signer takes it. */
+function warnAboutKind(certificate: X509Certificate, path: string): readonly string[] {
+  const kind = kindOf(certificate);
+  if (kind === "rsa") return [];
+  if (kind === "ec") {
+    return [
+      `The certificate "${path}" has a key of type ec, which much firmware cannot check: RSA of 2048 bits is what all of it knows`,
+    ];
+  }
+  throw new FormatError(
+    "bad-value",
+    `The certificate "${path}" has a key of type ${kind}, which signs no EFI program: make one with "openssl req -x509 -newkey rsa:2048"`,
+    { path },
+  );
+}
+
+function kindOf(certificate: X509Certificate): string {
+  try {
+    return certificate.publicKey.asymmetricKeyType ?? "unknown";
+  } catch {
+    // One that the library does not know, such as RSA-PSS.
+    return "unknown";
+  }
 }
 
 /** StateError when the key cannot be read, FormatError when it is none, or not the certificate's. */

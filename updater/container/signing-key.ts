@@ -89,6 +89,9 @@ function parsePrivateKey(text: string, path: string): KeyObject {
     const found = text.includes("PUBLIC KEY") ? "is a public key" : "is no private key in PEM";
     throw badKey(path, `${found}; make one with "openssl genpkey -algorithm ed25519"`);
   }
+  if ((text.match(/-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----/g) ?? []).length > 1) {
+    throw badKey(path, "has several private keys in it; give each in a file of its own");
+  }
   let key: KeyObject;
   try {
     key = createPrivateKey(text);

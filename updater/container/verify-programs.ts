@@ -45,25 +45,30 @@ export function checkPrograms(
       writeChunksAtomic(null, copy, openFileContent(repo, file), { mode: 0o600, sync: false });
       return { path, signature: isSignedBy(copy, certificates) ? "good" : "bad" } as const;
     });
-    if (checked !== null) noteProgram(checked, notes);
+    if (checked !== null) noteProgram(checked, certificates.length > 0, notes);
     return checked === null ? [] : [checked];
   });
 }
 
-function noteProgram({ path, signature }: CheckedProgram, notes: Notes): void {
+/** `isAsked`: there are certificates, so a program that nobody signed is as bad as one by somebody else. */
+function noteProgram(
+  { path, signature }: CheckedProgram,
+  isAsked: boolean,
+  { findings, warnings }: Notes,
+): void {
   switch (signature) {
     case "good":
       return;
     case "bad":
-      notes.findings.push(`"${path}" is not signed for Secure Boot by any of the certificates`);
+      findings.push(`"${path}" is not signed for Secure Boot by any of the certificates`);
       return;
     case "unchecked":
-      notes.warnings.push(
+      warnings.push(
         `Who signed "${path}" was not checked; give the certificate with "--certificate"`,
       );
       return;
     case "none":
-      notes.warnings.push(
+      (isAsked ? findings : warnings).push(
         `"${path}" is not signed: firmware with Secure Boot refuses it, and without it whoever can write to the boot partition can exchange it`,
       );
   }

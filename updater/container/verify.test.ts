@@ -69,13 +69,14 @@ let count = 0;
 async function verify(
   image: ScratchImage,
   documents: readonly string[] = [],
+  certificates: readonly string[] = [],
 ): Promise<VerifyReport> {
   const directory = join(scratch, String(++count));
   writeScratchImage(directory, image);
   const config = { algorithm: "sha512", secure: false } as const;
   using repo = ensureRepository(null, `${directory}.repo`, config);
   const pulled = await pullImage(repo, openSource(makeImageReference("oci", directory)));
-  const request = { certificates: [], keys: [], now: new Date(), directory };
+  const request = { certificates, keys: [], now: new Date(), directory };
   const bytes = documents.map((text) => Buffer.from(text));
   return await verifyImage(repo, pulled, bytes, request);
 }
@@ -181,6 +182,22 @@ describe("an image that must not ship", async () => {
       /^Addon "\/boot\/loader\/addons\/bootc-a.addon.efi" of the image has "ostree=\/x"/,
     ],
     [
+      "an addon whose quote is not closed, so that it would take in what comes next",
+      withAddon(`${ADDONS}/a.addon.efi`, [[".cmdline", `x="a`]]),
+      /os.efi.extra.d\/a.addon.efi" of the image has a quote that is not closed/,
+    ],
+    [
+      "an addon that says which image starts behind a quote of the kernel's",
+      withKernel(kernel(`${sealed} x="a`), [
+        { name: `${ADDONS}/`, type: "5" },
+        {
+          name: `${ADDONS}/a.addon.efi`,
+          content: program([[".cmdline", `b" composefs=${id} y="`]]),
+        },
+      ]),
+      /^The command line in "\/boot\/EFI\/Linux\/os.efi" has a quote that is not closed/,
+    ],
+    [
       "an addon that is a kernel",
       withAddon(`${ADDONS}/a.addon.efi`, [[".linux", "x"]]),
       /has a kernel in it, so systemd-stub would ignore it/,
@@ -223,6 +240,17 @@ describe("an image that must not ship", async () => {
     const { findings, warnings } = await verify(image);
     expect(findings).toEqual([]);
     expect(warnings).toContainEqual(expect.stringContaining(message));
+  });
+
+  test("programs that nobody signed are a finding where a certificate was given, else a warning", async () => {
+    const image = withAddon(`${ADDONS}/a.addon.efi`, [[".cmdline", "a"]]);
+    const unsigned = ["os.efi", "os.efi.extra.d/a.addon.efi"].map((name) =>
+      expect.stringContaining(`"/boot/EFI/Linux/${name}" is not signed`),
+    );
+    expect((await verify(image, [], ["db.crt"])).findings).toEqual(unsigned);
+    const { findings, warnings } = await verify(image);
+    expect(findings).toEqual([]);
+    expect(warnings).toEqual(expect.arrayContaining(unsigned));
   });
 
   test("a trust directory that its initramfs lacks", async () => {

@@ -1,10 +1,11 @@
 // Addons of unified kernels that lie in an image (systemd-stub(7)): what keeps one from being installed.
 //
 // The stub adds an addon's arguments behind the kernel's own, and prepare-root takes `composefs.digest=` before
-// `composefs=`: so an addon could say which image starts. It must not.
+// `composefs=`: so an addon could say which image starts. It must not, and no quote may reach from one line into the next,
+// where what was looked at alone would mean something else.
 
 import { FormatError } from "../../shared/error.ts";
-import { parseCmdline } from "../../shared/format/kargs/cmdline.ts";
+import { isOpenQuoted, parseCmdline } from "../../shared/format/kargs/cmdline.ts";
 import type { Repository } from "../../shared/store/repository.ts";
 import type { ImageFile } from "./boot-kernel.ts";
 import { openUkiFile, requireOwnArchitecture } from "./uki-file.ts";
@@ -19,7 +20,14 @@ export function requireAddon(repo: Repository, { name, file }: ImageFile): void 
       `Addon "${name}" of the image has a kernel in it, so systemd-stub would ignore it: build it without one`,
     );
   }
-  const named = parseCmdline(addon.readText(".cmdline") ?? "").find(({ key }) => isImageKey(key));
+  const cmdline = addon.readText(".cmdline") ?? "";
+  if (isOpenQuoted(cmdline)) {
+    throw new FormatError(
+      "bad-value",
+      `Addon "${name}" of the image has a quote that is not closed, which would take in the arguments of other addons: build it again`,
+    );
+  }
+  const named = parseCmdline(cmdline).find(({ key }) => isImageKey(key));
   if (named === undefined) return;
   throw new FormatError(
     "bad-value",

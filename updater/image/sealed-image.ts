@@ -7,6 +7,7 @@
 
 import { FormatError, IntegrityError } from "../../shared/error.ts";
 import { writeErofs } from "../../shared/format/erofs/writer.ts";
+import { isOpenQuoted } from "../../shared/format/kargs/cmdline.ts";
 import { type ComposefsKarg, parseComposefsKargs } from "../../shared/format/kargs/composefs.ts";
 import { findDumpDifference } from "../../shared/format/tree/dump-difference.ts";
 import { formatDump } from "../../shared/format/tree/dump-format.ts";
@@ -56,16 +57,25 @@ export function readUnifiedKernel(repo: Repository, kernel: UnifiedKernelFiles):
   };
 }
 
-/** FormatError for a line of which systemd-stub would take a part only. `path`: for messages. */
+/**
+ * FormatError for a line of which systemd-stub would take a part only, and for one that would go on in the next addon's,
+ * which then says other things than when it was looked at alone. `path`: for messages.
+ */
 export function readSealedLines(uki: UnifiedKernel, path: string): SealedLines {
   const lines = {
     cmdline: readSealedCmdline(uki),
     otherCmdlines: uki.readOtherTexts(".cmdline"),
   };
-  if (![lines.cmdline, ...lines.otherCmdlines].some((line) => line?.includes("\0"))) return lines;
+  const all = [lines.cmdline ?? "", ...lines.otherCmdlines];
+  const wrong = all.some((line) => line.includes("\0"))
+    ? "has a zero byte inside, where it would end"
+    : all.some(isOpenQuoted)
+      ? "has a quote that is not closed, which would take in the arguments of addons"
+      : null;
+  if (wrong === null) return lines;
   throw new FormatError(
     "bad-value",
-    `The command line in "${path}" has a zero byte inside, where it would end: build the kernel again`,
+    `The command line in "${path}" ${wrong}: build the kernel again`,
   );
 }
 

@@ -17,7 +17,7 @@ import {
 import { parseTrustAnchors, type TrustAnchors } from "../../shared/format/trust/anchors.ts";
 import { parseTrustKeys } from "../../shared/format/trust/key.ts";
 import { decodeText } from "../../shared/sys/small-file.ts";
-import { TRUST_DIRECTORY } from "../../shared/trust/anchors.ts";
+import { TRUST_DIRECTORY, TRUST_FILE_LIMIT_BYTES } from "../../shared/trust/anchors.ts";
 import type { FileReader } from "../image/file-content.ts";
 import { lookup } from "../image/tree-lookup.ts";
 
@@ -143,7 +143,9 @@ function childOf(node: TreeNode | null, name: string): TreeNode | null {
 /** Links count as errors, as in the initramfs: they could lead to what is not the image's. */
 function readText(node: TreeNode, name: string, readFile: FileReader): string {
   if (node.kind !== "file") throw wrong(name, "it is not a regular file");
-  return decodeText(readFile(node), name);
+  const bytes = readFile(node);
+  if (bytes.length > TRUST_FILE_LIMIT_BYTES) throw wrong(name, "it is larger than 1 MiB");
+  return decodeText(bytes, name);
 }
 
 function wrong(name: string, problem: string): FormatError {

@@ -143,6 +143,13 @@ describe("both refuse it", () => {
     ["a list is a FIFO", below({ "revoked.d/x": "FIFO" }), /regular file/],
     ["a list of another kind", below({ "revoked.d/x": "sha256:ab" }), /line 1/],
     ["a name that is no text", below({ "revoked.d/\xff": "" }), /not UTF-8/],
+    ["a note of megabytes", below({ "keys.d/README": "x".repeat(2 << 20) }), /larger than 1/],
+    [
+      "a list whose letters are few and whose bytes are many",
+      below({ "revoked.d/x": `#${"\xe2\x82\xac".repeat(400_000)}` }),
+      /larger than 1/,
+    ],
+    ["settings of megabytes", below({ "trust.conf": "#\n".repeat(1 << 20) }), /larger than 1/],
     ["too many lists", below(many("revoked.d", 257)), /more than 256/],
   ])("%s", (_, files, expected) => {
     expect(inInitramfs(files)).toMatch(expected);

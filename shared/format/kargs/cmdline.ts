@@ -27,13 +27,16 @@ export function parseCmdline(text: string): Cmdline {
  */
 export function parseArguments(text: string): Cmdline {
   const words = parseCmdline(text);
-  const bad = words.find(
-    (word) => word.text.split('"').length % 2 === 0 || /[\0-\x1f\x7f]/.test(word.text),
-  );
+  const bad = words.find((word) => isOpenQuoted(word.text) || /[\0-\x1f\x7f]/.test(word.text));
   if (bad !== undefined) {
     throw unwritable(bad.text, ": close its quotes and leave out line breaks");
   }
   return words;
+}
+
+/** Whether a quote in it is not closed: what is joined to its end would be a part of it. */
+export function isOpenQuoted(text: string): boolean {
+  return text.split('"').length % 2 === 0;
 }
 
 export function formatCmdline(cmdline: Cmdline): string {
